@@ -1,0 +1,218 @@
+"""What a backbone, a head and an adaptation promise each other. One function a plug-in, see the end of this page.
+
+Plug-ins live one module a file in ``backbones/``, ``tunings/``, ``heads/``, ``adaptations/`` and ``datasets/``:
+
+==================== =========================================================================================
+``backbones/<m>.py``  ``build(*, image_size, **parameters) -> Backbone``; optional ``load(backbone, state)``: strict
+``tunings/<m>.py``    ``build(backbone, *, side=None, **parameters) -> Backbone``: what may learn, and how
+``heads/<m>.py``      ``taps(backbone) -> list[int]`` and ``build(maps, classes, **parameters) -> Head``
+``adaptations/<m>.py`` ``build(model, **parameters) -> Objective``
+``datasets/<m>.py``   ``cases(folder, **parameters) -> list[Case]`` and ``read(case) -> Volume`` (see ``volumes.py``)
+==================== =========================================================================================
+
+Each may carry ``EXAMPLE = {...}``: parameters of its tiniest instance, for the product contract test.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Map(NamedTuple):
+    """One feature map, known before any forward pass.
+
+    ``stride`` is in pixels of the backbone's input, ``grid`` is (height, width) in tokens or pixels.
+    """
+
+    channels: int
+    stride: int
+    grid: tuple[int, int]
+
+
+class Backbone(nn.Module):
+    """Images to feature maps. A tuned backbone is a backbone.
+
+    Subclasses set the attributes below and implement ``forward``. The token layout (class and register tokens,
+    [B, N, D] or [B, h, w, D]) is the backbone's business; modules in ``after`` see patch tokens only.
+    """
+
+    image_size: int  # it resizes to this and normalizes by itself
+    maps: list[Map]  # of every block or stage, shallow to deep; a neck's map comes last
+    early: int  # the map that HQ heads take beside the last
+    last: int  # the map that single-map heads take
+    neck: int | None = None  # index of a neck's map, where there is one
+    blocks: Sequence[nn.Module] = ()  # for module surgery (LoRA, BitFit)
+
+    def __init__(self) -> None:
+        super().__init__()
+        # "i" -> module applied to the patch tokens (B, N, D) after block i. Only where `hooks` says so.
+        self.after = nn.ModuleDict()
+
+    #: Width of the patch tokens of each block if modules can be hung into `after`, else None.
+    hooks: list[int] | None = None
+
+    def use(self, taps: Sequence[int]) -> None:
+        """Called once with the head's taps, before weights are loaded: make or keep only what these maps need."""
+
+    def forward(self, images: Tensor, taps: Sequence[int]) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] -> one (B, C_i, h_i, w_i) per tap, in the order of ``taps``."""
+        raise NotImplementedError
+
+
+class Head(nn.Module):
+    """Feature maps to logits."""
+
+    loss_weights: tuple[float, ...] = (1.0,)  # one per output
+    whole_network = False  # True: the head is the end of a network of its own; adapting it adapts all of it
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps in the order of ``taps`` -> logits (B, classes, h, w); the same outputs in training and evaluation."""
+        raise NotImplementedError
+
+    def predict(self, outputs: list[Tensor]) -> Tensor:
+        """The logits that count: for metrics, pseudo-labels and entropy."""
+        return outputs[-1]
+
+
+@dataclass
+class Batch:
+    """A batch on its way through training; shapes with B slices of H × W pixels.
+
+    ``images`` (B, 1, H, W) in [0, 1] after all augmentation; ``plain`` the same before photometric distortion;
+    ``labels`` (B, H, W) int64; ``labelled`` (B,) bool: whether an objective may look at that slice's label;
+    ``maps`` the backbone's feature maps of ``images``, where the engine already has them (a frozen backbone).
+    """
+
+    images: Tensor
+    plain: Tensor
+    labels: Tensor
+    labelled: Tensor
+    maps: list[Tensor] | None = None
+
+
+class Objective:
+    """What a training minimizes. Source training is the objective ``supervised``; each adaptation is another.
+
+    ``model`` is a ``segshift.model.Segmenter``. ``keep`` says which epoch's weights become ``model.ckpt``:
+    ``best`` validation Dice, or the ``last``.
+    """
+
+    keep: str = "best"
+    uses_labels_for_selection = True
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def labelled(self, patients: list[str], seed: int) -> list[str]:
+        """The patients (of those given, the training split's) whose labels may be used. Default: all."""
+        return list(patients)
+
+    def used(self, patients: list[str], labelled: list[str]) -> list[str]:
+        """The patients whose slices are drawn at all. Default: all."""
+        return list(patients)
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
+        """The loss of a batch (None: this batch teaches nothing) and numbers for the journal."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called after each optimizer step (for moving averages)."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What else must survive an interruption (a teacher's weights)."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of ``state``."""
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Mark a root as frozen: no gradients, and evaluation mode for good, its batch norms' statistics too.
+
+    What is hung into it afterwards (adapters) is not frozen if it carries ``learns = True``, see ``set_mode``.
+    """
+    module.requires_grad_(False)
+    module.frozen = True
+    return module.eval()
+
+
+def set_mode(module: nn.Module, training: bool) -> None:
+    """Training or evaluation mode, with frozen roots left in evaluation mode."""
+
+    def visit(part: nn.Module, frozen: bool) -> None:
+        frozen = (frozen or getattr(part, "frozen", False)) and not getattr(part, "learns", False)
+        part.training = training and not frozen
+        for child in part.children():
+            visit(child, frozen)
+
+    visit(module, False)
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """True if nothing in it learns: no parameter asks for a gradient and no buffer follows the data."""
+    return not any(parameter.requires_grad for parameter in module.parameters()) and not _follows(module, False)
+
+
+def _follows(module: nn.Module, frozen: bool) -> bool:
+    frozen = (frozen or getattr(module, "frozen", False)) and not getattr(module, "learns", False)
+    if not frozen and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+        return True
+    return any(_follows(child, frozen) for child in module.children())
+
+
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """What a checkpoint holds: all that learns, and buffers outside frozen roots (batch-norm statistics).
+
+    A tensor that stands under several names (Rein's shared layers) is saved once, under its first name.
+    """
+    state = {name: parameter.detach() for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+    def visit(part: nn.Module, prefix: str, frozen: bool) -> None:
+        frozen = (frozen or getattr(part, "frozen", False)) and not getattr(part, "learns", False)
+        if not frozen:
+            for name, buffer in part.named_buffers(recurse=False):
+                if name not in part._non_persistent_buffers_set:
+                    state[prefix + name] = buffer.detach()
+        for name, child in part.named_children():
+            visit(child, f"{prefix}{name}.", frozen)
+
+    visit(module, "", False)
+    return state
+
+
+@torch.no_grad()
+def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """The inverse of ``trained_state``; strict.
+
+    Raises:
+        ValueError: keys are missing, unexpected or of another shape; all of them are listed.
+    """
+    own = trained_state(module)
+    check_keys(own, state)
+    for name, tensor in own.items():
+        tensor.copy_(state[name])
+
+
+def check_keys(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Compare two state dicts by keys and shapes.
+
+    Raises:
+        ValueError: listing every missing, unexpected and misshaped key.
+    """
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    misshaped = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in found and found[name].shape != expected[name].shape
+    ]
+    problems = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("misshaped", misshaped))
+        if names
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))

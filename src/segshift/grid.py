@@ -1,0 +1,370 @@
+"""Expand ``config/*.yaml`` into the cells, scores and settings that the workflow asks for.
+
+Plain Python: no torch, no Snakemake. Every cluster job loads this module again, so it must stay fast.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+
+from segshift import config as configuration
+from segshift.config import AXES, Config
+from segshift.errors import SegShiftError, unknown
+from segshift.paths import Results
+
+CELL_AXES = ("source", "backbone", "tuning", "head", "seed")
+
+
+class Model(NamedTuple):
+    """One folder below ``results/runs``: a trained cell, or a cell adapted to a target."""
+
+    source: str
+    backbone: str
+    tuning: str
+    head: str
+    seed: int
+    adapt: str | None = None
+    target: str | None = None
+
+    @property
+    def cell(self) -> "Model":
+        """The trained cell: itself, or what it was adapted from."""
+        return Model(*self[:5])
+
+    @property
+    def path(self) -> str:
+        return "/".join(str(part) for part in self if part is not None)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset that it learns from."""
+        return self.target or self.source
+
+    @classmethod
+    def parse(cls, path: str) -> "Model":
+        """The inverse of ``path``."""
+        *axes, seed = (parts := path.split("/"))[:5]
+        return cls(*axes, int(seed), *parts[5:])
+
+
+class Score(NamedTuple):
+    """A model and a dataset that it is tested on."""
+
+    model: Model
+    target: str
+
+
+class LeftOut(NamedTuple):
+    """A score that an experiment does not have on purpose, and why."""
+
+    model: Model
+    target: str
+    reason: str
+
+
+@dataclass
+class Expanded:
+    """An experiment's scores. ``before`` are the unadapted scores beside which adapted ones are read."""
+
+    scores: list[Score] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+class Grid:
+    """The experiments, expanded once."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.experiments = {name: self._expand(name) for name in config.experiments}
+
+    # ---- expansion -------------------------------------------------------------------------------------
+
+    def _expand(self, name: str) -> Expanded:
+        expanded, seen = Expanded(), set()
+        for model, target, reason in self._scores(name):
+            if (model, target) in seen:
+                continue
+            seen.add((model, target))
+            if reason:
+                expanded.left_out.append(LeftOut(model, target, reason))
+            else:
+                expanded.scores.append(Score(model, target))
+        return expanded
+
+    def _scores(self, name: str) -> Iterator[tuple[Model, str, str | None]]:
+        """All scores of an experiment, with the reason where one is left out."""
+        experiment = self.config.experiments[name]
+        grids = experiment.grid if isinstance(experiment.grid, list) else [experiment.grid]
+        for grid in grids:
+            grid = {"seed": self.config.project.seeds, "adapt": ["none"], **grid}
+            self._check_axes(name, grid)
+            for values in product(*(grid[axis] for axis in CELL_AXES)):
+                cell = Model(*values)
+                for adapt in grid["adapt"]:
+                    for target in self._targets(name, cell.source):
+                        reason = self._contaminated(cell, target, experiment.contaminated)
+                        adapted = adapt != "none" and target != cell.source
+                        yield (Model(*cell[:5], adapt, target) if adapted else cell), target, reason
+
+    def _check_axes(self, name: str, grid: dict[str, list[Any]]) -> None:
+        where = f"{self.config.folder}/experiments.yaml: {name}"
+        for axis in grid:
+            if axis not in (*CELL_AXES, "adapt"):
+                raise unknown(f"{where}: unknown axis", axis, (*CELL_AXES, "adapt"))
+        for axis in CELL_AXES:
+            if axis not in grid:
+                raise SegShiftError(f"{where}: the grid has no {axis}")
+            if axis == "seed":
+                if wrong := [s for s in grid["seed"] if not isinstance(s, int) or isinstance(s, bool) or s < 0]:
+                    raise SegShiftError(f"{where}: seed {wrong[0]!r} is not a whole number")
+        for axis in ("source", "backbone", "tuning", "head", "adapt"):
+            known = [*getattr(self.config, AXES[axis]), *(["none"] if axis == "adapt" else [])]
+            for choice in grid[axis]:
+                if choice not in known:
+                    raise unknown(f"{where}: unknown {axis}", choice, known)
+
+    def _targets(self, name: str, source: str) -> list[str]:
+        """What models of a source are tested on: the source first (in-domain), then its siblings."""
+        pinned = self.config.experiments[name].targets
+        anatomy = self.config.datasets[source].anatomy
+        where = f"{self.config.folder}/experiments.yaml: {name}: targets"
+        if pinned == "siblings":
+            names = [d for d, entry in self.config.datasets.items() if entry.anatomy == anatomy]
+        elif anatomy in pinned:
+            names = pinned[anatomy]
+        else:
+            raise SegShiftError(f"{where}: nothing is named for {anatomy}, the anatomy of its source {source}")
+        for target in names:
+            if target not in self.config.datasets:
+                raise unknown(f"{where}: unknown dataset", target, self.config.datasets)
+            if (other := self.config.datasets[target].anatomy) != anatomy:
+                raise SegShiftError(f"{where}: {target} shows the {other}, not the {anatomy}")
+        return [source] + [target for target in names if target != source]
+
+    # ---- what a cell had seen before -------------------------------------------------------------------
+
+    def weights(self, model: Model) -> list[str]:
+        """Names of the weights files that a model is built from: backbone, side network, head."""
+        config = self.config
+        names = [config.backbones[model.backbone].weights]
+        if side := config.tunings[model.tuning].side:
+            names.append(config.backbones[side].weights)
+        names += config.heads[model.head].init.values()
+        return list(dict.fromkeys(name for name in names if name))
+
+    def pretrained_on(self, model: Model) -> dict[str, str] | str:
+        """Datasets that the weights had seen: the union over all of them, or ``unknown``."""
+        seen = [(name, self.config.weights[name].pretrained_on) for name in self.weights(model)]
+        union = {dataset: name for name, datasets in seen if datasets != "unknown" for dataset in datasets}
+        return union or ("unknown" if any(datasets == "unknown" for _, datasets in seen) else {})
+
+    def _contaminated(self, model: Model, target: str, policy: str) -> str | None:
+        seen = self.pretrained_on(model)
+        if policy == "keep" or seen == "unknown":
+            return None
+        anatomy = self.config.datasets[target].anatomy
+        for dataset, weights in seen.items():
+            if policy == "drop_target" and dataset == target and target != model.source:
+                return f"{weights} was pretrained on {dataset}"
+            if policy == "drop_anatomy" and self.config.datasets[dataset].anatomy == anatomy:
+                return f"{weights} was pretrained on {dataset}, so its {anatomy} is left out"
+        return None
+
+    # ---- what can be made today ------------------------------------------------------------------------
+
+    def planned(self, model: Model, target: str | None = None) -> list[str]:
+        """Entries that a score waits for, as ``kind name``; empty if it can be made."""
+        config = self.config
+        entries = [
+            ("source", model.source, config.datasets[model.source]),
+            ("backbone", model.backbone, config.backbones[model.backbone]),
+            ("tuning", model.tuning, config.tunings[model.tuning]),
+            ("head", model.head, config.heads[model.head]),
+        ]
+        if side := config.tunings[model.tuning].side:
+            entries.append(("backbone", side, config.backbones[side]))
+        if model.adapt:
+            entries.append(("adapt", model.adapt, config.adaptations[model.adapt]))
+        if target := target or model.target:
+            entries.append(("target", target, config.datasets[target]))
+        return [f"{kind} {name}" for kind, name, entry in entries if entry.planned]
+
+    def models(self, experiments: list[str] | None = None) -> list[Model]:
+        """All models of the experiments (default: all), trained cells before what is adapted from them."""
+        names = self.experiments if experiments is None else experiments
+        found: dict[Model, None] = {}
+        for name in names:
+            for model, _ in self.experiments[name].scores:
+                found.setdefault(model.cell)
+                found.setdefault(model)
+        return sorted(found, key=lambda model: model.adapt is not None)
+
+    @cached_property
+    def jobs(self) -> dict[str, Model]:
+        """Models that can be made, by path."""
+        return {model.path: model for model in self.models() if not self.planned(model)}
+
+    @cached_property
+    def targets(self) -> dict[str, list[str]]:
+        """By path of a model: the datasets that it is tested on, over all experiments, where that is possible."""
+        found: dict[str, dict[str, None]] = {path: {} for path in self.jobs}
+        for expanded in self.experiments.values():
+            for model, target in expanded.scores:
+                if model.path in found and not self.planned(model, target):
+                    found[model.path].setdefault(target)
+        return {path: list(targets) for path, targets in found.items()}
+
+    def scored(self, experiment: str) -> list[str]:
+        """Paths of the models whose scores an experiment's table is made of, where they can be made."""
+        models = dict.fromkeys(model.path for model, _ in self.experiments[experiment].scores)
+        return [path for path in models if self.targets.get(path)]
+
+    @property
+    def built(self) -> list[str]:
+        """Experiments that `all` builds: those of which something can be made."""
+        return [
+            name for name in self.experiments if self.config.experiments[name].in_all and self.scored(name)
+        ]
+
+    def datasets(self) -> list[str]:
+        """Datasets that can be prepared."""
+        return [name for name, entry in self.config.datasets.items() if not entry.planned]
+
+    # ---- settings: everything that decides a model or a prepared dataset, and nothing else ----------------
+
+    def dataset_settings(self, name: str) -> dict[str, Any]:
+        """What `prepare` reads."""
+        entry = self.config.datasets[name]
+        settings = {
+            "dataset": name,
+            "anatomy": entry.anatomy,
+            "classes": self.config.anatomies[entry.anatomy].classes,
+            "modality": entry.modality,
+            "plane": entry.plane,
+            "patients": entry.patients or name,
+            "splits": self.config.splits[entry.splits] if entry.splits else None,
+            "labels": entry.labels,
+            "preprocess": entry.preprocess,
+            "reader": {"module": entry.module, **entry.parameters()},
+        }
+        return settings | ({"version": entry.version} if entry.version is not None else {})
+
+    def settings(self, model: Model) -> dict[str, Any]:
+        """What `train` and `adapt` read. Labels, paths and machine facts are not in it."""
+        config = self.config
+        settings = {
+            "cell": model.path,
+            "classes": config.anatomies[config.datasets[model.source].anatomy].classes,
+            "source": self._identity(model.source),
+            "backbone": self._backbone(model.backbone),
+            "tuning": self._tuning(model.tuning),
+            "head": self._plain(config.heads[model.head]),
+            "seed": model.seed,
+            "training": self.training(model),
+            "weights": {name: config.weights[name].sha256 for name in self.weights(model)},
+        }
+        if model.adapt:
+            settings["adaptation"] = self._plain(config.adaptations[model.adapt])
+            settings["target"] = self._identity(model.target)
+        return settings
+
+    def _identity(self, dataset: str) -> dict[str, Any]:
+        """A dataset's settings as a section of a model's; a long split list by its digest."""
+        settings = {k: v for k, v in self.dataset_settings(dataset).items() if k not in ("classes", "modality")}
+        if settings["splits"]:
+            settings["splits"] = hashlib.sha256(json.dumps(settings["splits"]).encode()).hexdigest()[:16]
+        return settings
+
+    def _backbone(self, name: str) -> dict[str, Any]:
+        return self._plain(self.config.backbones[name])
+
+    def _tuning(self, name: str) -> dict[str, Any]:
+        plain = self._plain(self.config.tunings[name])
+        return plain | ({"side": self._backbone(plain["side"])} if plain.get("side") else {})
+
+    @staticmethod
+    def _plain(entry: configuration.Entry) -> dict[str, Any]:
+        return entry.model_dump(exclude_unset=True, exclude={"planned"})
+
+    def training(self, model: Model) -> dict[str, Any]:
+        """Training settings of a model, merged from all lines that speak of it."""
+        return {key: value for key, (value, _) in self.explained(model).items()}
+
+    def explained(self, model: Model) -> dict[str, tuple[Any, int]]:
+        """Each training setting with the number of the line of ``training.yaml`` that set it last."""
+        where = {"dataset": model.dataset, "adapt": model.adapt or "none"}
+        where |= {axis: getattr(model, axis) for axis in ("backbone", "tuning", "head")}
+        merged: dict[str, tuple[Any, int]] = {}
+        for number, line in enumerate(self.config.training, 1):
+            if configuration.matches(line, where):
+                merged |= {key: (value, number) for key, value in line.use.items()}
+        try:
+            checked = configuration.Training(**{key: value for key, (value, _) in merged.items()})
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = str(first["loc"][0])
+            line = f"line {merged[key][1]}: {key}" if key in merged else f"{key} of {model.path}"
+            raise SegShiftError(f"{self.config.folder}/training.yaml: {line}: {first['msg'].lower()}") from None
+        values = checked.model_dump(exclude_unset=True)
+        return {key: (values[key], number) for key, (_, number) in merged.items()}
+
+
+def read(folder: str | Path) -> Grid:
+    """Read a configuration folder and expand it."""
+    return Grid(configuration.read(folder))
+
+
+def render(settings: dict[str, Any]) -> str:
+    """Stable text: sorted keys. libyaml, because hundreds of files cost most of a second without it."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(settings, Dumper=dumper, sort_keys=True, allow_unicode=True, width=110)
+
+
+def write_settings(grid: Grid, results: Results) -> list[Path]:
+    """Write settings.yaml of every dataset and model; leave files whose content is right untouched."""
+    texts = {results.data(name): render(grid.dataset_settings(name)) for name in grid.datasets()}
+    texts |= {results.run(path): render(grid.settings(model)) for path, model in grid.jobs.items()}
+    changed = []
+    for folder, text in texts.items():
+        file = folder / "settings.yaml"
+        try:
+            if file.read_text() == text:
+                continue
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(text)
+        part.replace(file)
+        changed.append(file)
+    return changed
+
+
+def copy_config(folder: str | Path, results: Results) -> None:
+    """Keep the configuration that a workflow started with: an edit reaches no running workflow."""
+    part = results.config.with_name(".config.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for file in Path(folder).rglob("*.yaml"):
+        copy = part / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    shutil.rmtree(results.config, ignore_errors=True)
+    part.rename(results.config)
+
+
+def changed_data(grid: Grid, results: Results) -> set[str]:
+    """Manifests of datasets that were prepared from another entry than today's."""
+    changed = set()
+    for name in grid.datasets():
+        file = results.data(name) / "manifest.json"
+        if file.exists() and json.loads(file.read_text())["settings"] != render(grid.dataset_settings(name)):
+            changed.add(str(file))
+    return changed

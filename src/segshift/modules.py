@@ -1,0 +1,74 @@
+"""Which plug-in modules exist and which parameters they take, read from their source without importing them.
+
+So an unknown name or key stops a workflow at parse time, and `segshift.grid` never loads torch.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from segshift.errors import unknown
+
+PACKAGE = Path(__file__).parent
+ENTRY_POINTS = {"backbones": "build", "tunings": "build", "heads": "build", "adaptations": "build", "datasets": "cases"}
+
+
+@cache
+def available(folder: str) -> tuple[str, ...]:
+    """Names of the modules in a plug-in folder."""
+    return tuple(sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("_")))
+
+
+def source(folder: str, module: str) -> Path:
+    """The file of a plug-in module.
+
+    Raises:
+        SegShiftError: no such module; lists those in the folder.
+    """
+    if module not in available(folder):
+        raise unknown(f"no module in {folder}/ is called", module, available(folder))
+    return PACKAGE / folder / f"{module}.py"
+
+
+@cache
+def parameters(folder: str, module: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keyword parameters of a plug-in's entry point: (all of them, those without a default)."""
+    return signature(source(folder, module), ENTRY_POINTS[folder])
+
+
+@cache
+def signature(file: Path, function: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keyword-only parameters of a top-level function: (all of them, those without a default)."""
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
+            return tuple(a.arg for a, _ in pairs), tuple(a.arg for a, default in pairs if default is None)
+    raise AttributeError(f"{file} has no function {function}()")
+
+
+def code_digest(files: list[Path]) -> str:
+    """Digest of source files, comments and layout aside, so that a reworded comment marks no model as outdated."""
+    total = hashlib.sha256()
+    for file in sorted(set(files)):
+        total.update(f"{file.relative_to(PACKAGE)}\n".encode())
+        total.update(ast.dump(_without_docstrings(ast.parse(file.read_text()))).encode())
+    return total.hexdigest()[:16]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+@cache
+def steps() -> dict[str, tuple[str, ...]]:
+    """Pre-processing steps of ``volumes.py`` and their keys: functions whose first argument is ``volume``."""
+    found = {}
+    for node in ast.parse((PACKAGE / "volumes.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef) and [a.arg for a in node.args.args] == ["volume"]:
+            if not node.name.startswith("_"):
+                found[node.name] = tuple(a.arg for a in node.args.kwonlyargs)
+    return found

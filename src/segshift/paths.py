@@ -1,0 +1,61 @@
+"""Where every file lies below ``results/``. Nothing else builds such a path."""
+
+from pathlib import Path
+
+from segshift.errors import SegShiftError
+
+
+class Results:
+    """The folder that a workflow fills; ``root`` is ``results`` unless said otherwise."""
+
+    def __init__(self, root: str | Path = "results") -> None:
+        self.root = Path(root)
+
+    def data(self, dataset: str) -> Path:
+        """Folder of a prepared dataset: settings.yaml, manifest.json and one HDF5 file a split."""
+        return self.root / "data" / dataset
+
+    def weights(self, name: str) -> Path:
+        """A fetched and checked weights file."""
+        return self.root / "weights" / name
+
+    def run(self, model: str) -> Path:
+        """Folder of a model: ``source/backbone/tuning/head/seed`` or that with ``/adapt/target``."""
+        return self.root / "runs" / model
+
+    @property
+    def config(self) -> Path:
+        """The configuration with which the running (or last) workflow started."""
+        return self.root / ".config"
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def tracking(self) -> Path:
+        return self.root / "tracking"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+
+def locate(cell: str | Path, root: str | Path = "results") -> tuple[Results, str]:
+    """Results folder and path of a model, from its folder or from its path alone.
+
+    ``results/runs/hcp1/unet/full/own/42`` and ``hcp1/unet/full/own/42`` are the same model.
+
+    Raises:
+        SegShiftError: it has not the parts of a model's path.
+    """
+    parts = Path(cell).parts
+    results = Results(root)
+    if "runs" in parts:
+        at = len(parts) - 1 - parts[::-1].index("runs")
+        results, parts = Results(Path(*parts[:at]) if at else "."), parts[at + 1 :]
+    if len(parts) not in (5, 7) or not parts[4].isdigit():
+        raise SegShiftError(
+            f"{cell} is no cell; write source/backbone/tuning/head/seed, and /adapt/target behind it if adapted"
+        )
+    return results, "/".join(parts)
