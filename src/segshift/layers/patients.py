@@ -1,0 +1,9 @@
+"""Which patients of a target are labelled."""
+
+from segshift.sampling import generator
+
+
+def drawn(patients: list[str], number: int, seed: int) -> list[str]:
+    """The first ``number`` patients of an order drawn by the seed, so that 1 ⊂ 3 ⊂ 5."""
+    order = generator(seed, "labelled").permutation(len(patients))
+    return [sorted(patients)[index] for index in order[:number]]

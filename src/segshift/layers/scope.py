@@ -1,0 +1,35 @@
+"""What learns while a model is adapted."""
+
+from torch import nn
+
+from segshift.contracts import freeze
+from segshift.errors import unknown
+
+SCOPES = ("head", "norms")
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+
+
+def learn(model: nn.Module, scope: str = "head") -> None:
+    """Let only a part of a segmenter learn; backbone and tuning are frozen and in evaluation mode.
+
+    A network of its own (``head: own``) learns whole, as in Tables 4.8 and 4.9 of the thesis.
+
+    Args:
+        model: a ``Segmenter``; what was frozen in it stays frozen.
+        scope: ``head``, or ``norms``: the head's normalization layers only (Wang et al. 2021, Tent).
+    """
+    if scope not in SCOPES:
+        raise unknown("adaptations.yaml: unknown scope", scope, SCOPES)
+    if not model.head.whole_network:
+        for part in model.backbone.modules():
+            part.learns = False
+        freeze(model.backbone)
+    if scope == "norms":
+        kept = {
+            id(p)
+            for part in model.modules()
+            if isinstance(part, NORMS)
+            for p in part.parameters(recurse=False)
+        }
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in kept)

@@ -1,0 +1,180 @@
+"""Every backbone module × tuning module × head module that stands in the folders, on tiny shapes.
+
+A module's ``EXAMPLE`` (or its several ``EXAMPLES``) is its tiny case; a tuning's ``side`` there is a backbone entry.
+All parameters are filled with random values, since LoRA's zeros would hide missing gradients, and all runs in double
+precision, so that a gradient that is zero by mathematics is told from a small one.
+"""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from segshift import modules, plugins
+from segshift.contracts import load_trained_state, set_mode, trained_state
+from segshift.errors import SegShiftError
+from segshift.model import Segmenter
+
+CLASSES = 3
+
+
+def examples(folder):
+    """(module, parameters) of every case in a plug-in folder."""
+    cases = []
+    for module in modules.available(folder):
+        loaded = plugins.load(folder, module)
+        for index, parameters in enumerate(getattr(loaded, "EXAMPLES", None) or [loaded.EXAMPLE]):
+            cases.append(pytest.param((module, parameters), id=f"{module}{index or ''}"))
+    return cases
+
+
+PARTS = [
+    pytest.param(*(case.values[0] for case in triple), id="-".join(case.id for case in triple))
+    for triple in product(examples("backbones"), examples("tunings"), examples("heads"))
+]
+
+
+def compose(backbone, tuning, head):
+    """A model, put together as ``segshift.model`` does."""
+    network = plugins.load("backbones", backbone[0]).build(**backbone[1])
+    parameters = dict(tuning[1])
+    if side := parameters.pop("side", None):
+        parameters["side"] = plugins.build("backbones", side)
+    network = plugins.load("tunings", tuning[0]).build(network, **parameters)
+    module = plugins.load("heads", head[0])
+    taps = module.taps(network)
+    network.use(taps)
+    return Segmenter(network, module.build([network.maps[tap] for tap in taps], CLASSES, **head[1]), taps)
+
+
+def compose_or_refuse(backbone, tuning, head):
+    """A model, or None where two parts are refused by a sentence that names both."""
+    try:
+        return compose(backbone, tuning, head)
+    except SegShiftError as error:
+        sentence = str(error)
+        assert f"backbone {backbone[0]}" in sentence, sentence
+        assert f"tuning {tuning[0]}" in sentence or f"head {head[0]}" in sentence, sentence
+        return None
+
+
+@torch.no_grad()
+def fill(model):
+    """Random values everywhere; scales of norms stay near 1 so that signals survive the depth."""
+    for part in model.modules():
+        is_norm = "norm" in type(part).__name__.lower()
+        for name, parameter in part.named_parameters(recurse=False):
+            parameter.normal_(1.0 if is_norm and name == "weight" else 0.0, 0.2)
+
+
+def weighted_sum(model, images):
+    """A random-weighted sum over all outputs, each weighted by the head's ``loss_weights``."""
+    outputs = model(images)
+    assert len(outputs) == len(model.head.loss_weights)
+    generator = torch.Generator().manual_seed(1)
+    total = 0.0
+    for weight, logits in zip(model.head.loss_weights, outputs, strict=True):
+        assert logits.shape == (len(images), CLASSES, *images.shape[-2:])
+        factors = torch.randn(logits.shape, generator=generator, dtype=logits.dtype)
+        total = total + weight * (logits * factors).sum()
+    return total
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(("backbone", "tuning", "head"), PARTS)
+def test_what_learns_gets_a_gradient_and_nothing_else_does(backbone, tuning, head):
+    model = compose_or_refuse(backbone, tuning, head)
+    if model is None:
+        return
+    # Evaluation mode: a batch norm that takes its batch's own mean cancels every constant before it.
+    model.double().eval()
+    fill(model)
+    weighted_sum(model, torch.rand(2, 1, 24, 24, dtype=torch.double)).backward()
+    learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    largest = {
+        name: 0.0 if one.grad is None else one.grad.abs().max().item() for name, one in learning.items()
+    }
+    floor = 1e-12 * max(largest.values())
+    assert [name for name, gradient in largest.items() if gradient <= floor] == []
+    assert all(one.grad is None for one in model.parameters() if not one.requires_grad)
+
+
+@pytest.mark.parametrize(("backbone", "tuning", "head"), PARTS)
+def test_training_moves_what_learns_and_no_bit_of_the_rest(backbone, tuning, head):
+    model = compose_or_refuse(backbone, tuning, head)
+    if model is None:
+        return
+    model.train()
+    fill(model)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    learning = [one for one in model.parameters() if one.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        weighted_sum(model, torch.rand(2, 1, 24, 24)).backward()
+        optimizer.step()
+    # By address, since shared parts stand under several names in a state dict and under one in a checkpoint.
+    saved = {one.data_ptr() for one in trained_state(model).values()}
+    after = model.state_dict()
+    moved = {name for name, one in after.items() if not torch.equal(one, before[name])}
+    assert [name for name in moved if after[name].data_ptr() not in saved] == []
+    assert {one.data_ptr() for one in learning} <= {after[name].data_ptr() for name in moved}
+
+
+@pytest.mark.parametrize(("backbone", "tuning", "head"), PARTS)
+def test_the_trained_state_restores_the_outputs(backbone, tuning, head):
+    model = compose_or_refuse(backbone, tuning, head)
+    if model is None:
+        return
+    model.train()
+    fill(model)
+    images = torch.rand(3, 1, 24, 24)
+    model(images)  # moves batch-norm statistics
+    model.eval()
+    with torch.no_grad():
+        before = model(images)
+        state = {name: one.clone() for name, one in trained_state(model).items()}
+        for one in trained_state(model).values():
+            one.zero_()
+        assert not torch.equal(model(images)[-1], before[-1])
+        load_trained_state(model, state)
+        for ours, theirs in zip(model(images), before, strict=True):
+            assert torch.equal(ours, theirs)
+        assert model.predict(before).shape == before[-1].shape
+
+
+@pytest.mark.parametrize(("backbone", "tuning", "head"), PARTS)
+def test_everything_builds_without_memory(backbone, tuning, head):
+    with torch.device("meta"):
+        model = compose_or_refuse(backbone, tuning, head)
+    if model is not None:
+        assert {one.device.type for one in model.parameters()} == {"meta"}
+
+
+def test_what_is_refused():
+    """Of the modules named here exactly these pairs; modules that were added later are left to their own tests."""
+    backbones = ("lite_medsam", "timm", "timm1", "timm2", "unet")  # timm1 is a convolutional network
+    known = backbones, ("frozen", "full", "rein", "rein1"), ("linear", "linear_last", "own", "pyramid")
+    cases = {tuple(case.id.split("-")): case.values for case in PARTS}
+    refused = {ids for ids in product(*known) if compose_or_refuse(*cases[ids]) is None}
+    assert refused == {
+        (backbone, tuning, head)
+        for backbone, tuning, head in product(*known)
+        if (head == "own" and backbone != "unet")
+        or (tuning.startswith("rein") and backbone not in ("timm", "timm2"))
+    }
+
+
+def test_a_frozen_root_stays_in_evaluation_mode_when_its_parent_trains():
+    frozen = plugins.load("tunings", "frozen")
+    network = plugins.load("backbones", "unet").build(**plugins.load("backbones", "unet").EXAMPLE)
+    parent = nn.Sequential(frozen.build(network))
+    set_mode(parent, True)
+    assert parent.training
+    assert not any(part.training for part in network.modules())
