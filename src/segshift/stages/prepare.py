@@ -163,7 +163,7 @@ def prepare_volume(case: Case, settings: dict[str, Any]) -> PreparedVolume:
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise SegShiftError(
                 f"values lie in [{low:g}, {high:g}] after the steps, not in [0, 1]: `preprocess` lacks a "
-                "step that brings them there (percentile or min_max), or the reader `scale: 255`"
+                "step that brings them there (percentile or min_max), or the reader hdf5_stack `scale: 255`"
             )
     except SegShiftError as error:
         raise SegShiftError(f"volume {case.id}: {error}") from error
