@@ -72,7 +72,9 @@ class Dataset(Entry):
     modality: str
     plane: Literal["axial", "coronal", "sagittal"]
     folder: str | None = None  # below the raw root; default: the entry's name
-    patients: str | None = None  # pool of patients; domains that share patients share a pool. Default: the entry's name
+    patients: str | None = (
+        None  # pool of patients; domains that share patients share a pool. Default: the entry's name
+    )
     splits: str | None = None  # a file below config/ with the patients of each split
     labels: dict[int, str] | None = None  # raw value -> class name; default: a raw value is a class index
     preprocess: list[str | dict[str, dict[str, Any] | None]] = []
@@ -243,13 +245,17 @@ def _sentence(folder: Path, error: ValidationError) -> str:
     if isinstance(cause := first.get("ctx", {}).get("error"), SegShiftError):
         return str(cause)
     file, *keys = [str(part) for part in first["loc"]]
+    if file == "training":
+        keys[:1] = [f"entry {int(number) + 1}" for number in keys[:1]]
     where = f"{folder}/{file}.yaml: {': '.join(keys)}"
     if first["type"] == "extra_forbidden":
         model: Any = Config.model_fields[file].annotation
         while not (isinstance(model, type) and issubclass(model, BaseModel)):
             model = model.__args__[-1]
         known = model.model_fields if len(keys) <= 2 else ()
-        return str(unknown(f"{folder}/{file}.yaml: {': '.join(keys[:-1]) or 'top level'}: key", keys[-1], known))
+        return str(
+            unknown(f"{folder}/{file}.yaml: {': '.join(keys[:-1]) or 'top level'}: key", keys[-1], known)
+        )
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]} (it says {first['input']!r})"
 
 
@@ -263,6 +269,9 @@ def check(config: Config) -> None:
     _check_references(config)
     _check_siblings(config)
     _check_training(config)
+    for kind in config.labels:
+        if kind not in (kinds := ("anatomy", "dataset", "backbone", "tuning", "head", "adapt")):
+            raise unknown(f"{config.folder}/labels.yaml: unknown kind of name", kind, kinds)
 
 
 def _check_names(config: Config) -> None:
@@ -281,7 +290,12 @@ def _check_module(config: Config, folder: str, name: str, entry: Entry) -> None:
         raise unknown(f"{where}: unknown module", entry.module, modules.available(folder))
     known, required = modules.parameters(folder, entry.module)
     given = entry.parameters()
-    engine = {"image_size", "plane", "side"}  # handed over by the engine, or a key of the entry itself
+    engine = {
+        "image_size",
+        "plane",
+        "side",
+        "loss",
+    }  # handed over by the engine, or a key of the entry itself
     own = [key for key in type(entry).model_fields if key not in ("module", "planned")]
     for key in given:
         if key not in known:
@@ -294,7 +308,9 @@ def _check_module(config: Config, folder: str, name: str, entry: Entry) -> None:
 def _check_references(config: Config) -> None:
     def known(where: str, name: str | None, folder: str) -> None:
         if name is not None and name not in getattr(config, folder):
-            raise unknown(f"{config.folder}/{where}: unknown {folder.rstrip('s')}", name, getattr(config, folder))
+            raise unknown(
+                f"{config.folder}/{where}: unknown {folder.rstrip('s')}", name, getattr(config, folder)
+            )
 
     for name, backbone in config.backbones.items():
         known(f"backbones.yaml: {name}", backbone.weights, "weights")
@@ -308,7 +324,9 @@ def _check_references(config: Config) -> None:
             known(f"weights.yaml: {name}: pretrained_on", dataset, "datasets")
     for name, dataset in config.datasets.items():
         if dataset.anatomy not in config.anatomies:
-            raise unknown(f"{config.folder}/datasets.yaml: {name}: unknown anatomy", dataset.anatomy, config.anatomies)
+            raise unknown(
+                f"{config.folder}/datasets.yaml: {name}: unknown anatomy", dataset.anatomy, config.anatomies
+            )
 
 
 def _check_siblings(config: Config) -> None:
@@ -346,10 +364,12 @@ def _classes(config: Config, entry: Dataset) -> set[str]:
 def _check_training(config: Config) -> None:
     axes = {**AXES, "dataset": "datasets"}
     for number, line in enumerate(config.training, 1):
-        where = f"{config.folder}/training.yaml: line {number}"
+        where = f"{config.folder}/training.yaml: entry {number}"
         for axis, choices in line.where.items():
             if axis not in axes or axis in ("source", "target"):
-                raise unknown(f"{where}: unknown axis", axis, [a for a in axes if a not in ("source", "target")])
+                raise unknown(
+                    f"{where}: unknown axis", axis, [a for a in axes if a not in ("source", "target")]
+                )
             for choice in as_list(choices):
                 names = [*getattr(config, axes[axis]), *(["none"] if axis == "adapt" else [])]
                 if not any(fnmatchcase(name, choice) for name in names):
@@ -357,6 +377,17 @@ def _check_training(config: Config) -> None:
         for key in line.use:
             if key not in Training.model_fields:
                 raise unknown(f"{where}: unknown setting", key, Training.model_fields)
+        _check_augment(where, line.use.get("augment") or {})
+
+
+def _check_augment(where: str, augment: Any) -> None:
+    transforms = modules.transforms()
+    for name, given in augment.items() if isinstance(augment, dict) else ():
+        if name not in transforms:
+            raise unknown(f"{where}: augment: unknown transform", name, transforms)
+        for key in given if isinstance(given, dict) else ():
+            if key not in transforms[name]:
+                raise unknown(f"{where}: augment: {name}: unknown key", key, transforms[name])
 
 
 def as_list(value: str | list[str]) -> list[str]:
@@ -366,4 +397,6 @@ def as_list(value: str | list[str]) -> list[str]:
 
 def matches(line: Line, where: dict[str, str]) -> bool:
     """True if a line of ``training.yaml`` speaks of the cell with these axes."""
-    return all(any(fnmatchcase(where[axis], c) for c in as_list(choices)) for axis, choices in line.where.items())
+    return all(
+        any(fnmatchcase(where[axis], c) for c in as_list(choices)) for axis, choices in line.where.items()
+    )

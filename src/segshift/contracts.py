@@ -55,7 +55,7 @@ class Backbone(nn.Module):
     hooks: list[int] | None = None
 
     def use(self, taps: Sequence[int]) -> None:
-        """Called once with the head's taps, before weights are loaded: make or keep only what these maps need."""
+        """Called once with the head's taps, after tuning: make or keep only what these maps need."""
 
     def forward(self, images: Tensor, taps: Sequence[int]) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> one (B, C_i, h_i, w_i) per tap, in the order of ``taps``."""
@@ -97,11 +97,10 @@ class Objective:
     """What a training minimizes. Source training is the objective ``supervised``; each adaptation is another.
 
     ``model`` is a ``segshift.model.Segmenter``. ``keep`` says which epoch's weights become ``model.ckpt``:
-    ``best`` validation Dice, or the ``last``.
+    ``best`` validation Dice, or the ``last``; with ``last``, no label of the validation split is looked at.
     """
 
     keep: str = "best"
-    uses_labels_for_selection = True
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -153,7 +152,9 @@ def set_mode(module: nn.Module, training: bool) -> None:
 
 def is_frozen(module: nn.Module) -> bool:
     """True if nothing in it learns: no parameter asks for a gradient and no buffer follows the data."""
-    return not any(parameter.requires_grad for parameter in module.parameters()) and not _follows(module, False)
+    return not any(parameter.requires_grad for parameter in module.parameters()) and not _follows(
+        module, False
+    )
 
 
 def _follows(module: nn.Module, frozen: bool) -> bool:
@@ -163,16 +164,22 @@ def _follows(module: nn.Module, frozen: bool) -> bool:
     return any(_follows(child, frozen) for child in module.children())
 
 
-def trained_state(module: nn.Module) -> dict[str, Tensor]:
+def trained_state(module: nn.Module, everything: bool = False) -> dict[str, Tensor]:
     """What a checkpoint holds: all that learns, and buffers outside frozen roots (batch-norm statistics).
 
+    With ``everything``, what is frozen too: for a network whose weights stand in no file (a random twin).
     A tensor that stands under several names (Rein's shared layers) is saved once, under its first name.
+    The tensors are the module's own, so they follow it while it learns.
     """
-    state = {name: parameter.detach() for name, parameter in module.named_parameters() if parameter.requires_grad}
+    state = {
+        name: parameter.detach()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad or everything
+    }
 
     def visit(part: nn.Module, prefix: str, frozen: bool) -> None:
         frozen = (frozen or getattr(part, "frozen", False)) and not getattr(part, "learns", False)
-        if not frozen:
+        if everything or not frozen:
             for name, buffer in part.named_buffers(recurse=False):
                 if name not in part._non_persistent_buffers_set:
                     state[prefix + name] = buffer.detach()
@@ -184,13 +191,13 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_trained_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+def load_trained_state(module: nn.Module, state: dict[str, Tensor], everything: bool = False) -> None:
     """The inverse of ``trained_state``; strict.
 
     Raises:
         ValueError: keys are missing, unexpected or of another shape; all of them are listed.
     """
-    own = trained_state(module)
+    own = trained_state(module, everything)
     check_keys(own, state)
     for name, tensor in own.items():
         tensor.copy_(state[name])

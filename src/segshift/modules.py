@@ -11,13 +11,21 @@ from pathlib import Path
 from segshift.errors import unknown
 
 PACKAGE = Path(__file__).parent
-ENTRY_POINTS = {"backbones": "build", "tunings": "build", "heads": "build", "adaptations": "build", "datasets": "cases"}
+ENTRY_POINTS = {
+    "backbones": "build",
+    "tunings": "build",
+    "heads": "build",
+    "adaptations": "build",
+    "datasets": "cases",
+}
 
 
 @cache
 def available(folder: str) -> tuple[str, ...]:
     """Names of the modules in a plug-in folder."""
-    return tuple(sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("_")))
+    return tuple(
+        sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("_"))
+    )
 
 
 def source(folder: str, module: str) -> Path:
@@ -58,7 +66,9 @@ def code_digest(files: list[Path]) -> str:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(
+            node, clean=False
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 
@@ -72,3 +82,12 @@ def steps() -> dict[str, tuple[str, ...]]:
             if not node.name.startswith("_"):
                 found[node.name] = tuple(a.arg for a in node.args.kwonlyargs)
     return found
+
+
+@cache
+def transforms() -> dict[str, tuple[str, ...]]:
+    """Transforms of ``augment.py`` and their keys: functions called ``_draw_<transform>``."""
+    file = PACKAGE / "augment.py"
+    functions = [node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+    drawing = [name for name in functions if name.startswith("_draw_")]
+    return {name.removeprefix("_draw_"): signature(file, name)[0] for name in drawing}

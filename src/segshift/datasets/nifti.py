@@ -23,6 +23,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from scipy.ndimage import affine_transform
 
 from segshift.errors import SegShiftError, unknown
 from segshift.volumes import Case, Volume, integers
@@ -36,8 +37,8 @@ TOLERANCE = 1e-3  # mm, between the affines of an image and its label
 def cases(
     folder: Path,
     *,
-    images: str,
-    labels: str,
+    image_files: str,
+    label_files: str,
     patient: str | None = None,
     plane: str = "axial",
     channel: int | None = None,
@@ -47,9 +48,9 @@ def cases(
 
     Args:
         folder: the patterns are relative to it.
-        images: path with ``{id}`` for the case and, if folders or names tell it, ``{split}``, such as
+        image_files: path with ``{id}`` for the case and, if folders or names tell it, ``{split}``, such as
             ``{split}/{id}_T1.nii.gz``.
-        labels: the same for labels.
+        label_files: the same for labels.
         patient: regular expression, searched in the id; its first group is the patient. Default: the id.
         plane: ``axial``, ``coronal`` or ``sagittal``.
         channel: which channel of 4D images, counted from 0.
@@ -65,18 +66,18 @@ def cases(
     for split in split_names or {}:
         if split not in SPLITS:
             raise unknown("reader split_names: unknown split", split, SPLITS)
-    if "{id}" not in images or "{id}" not in labels:
-        raise SegShiftError(f"the patterns {images!r} and {labels!r} must both hold {{id}}")
+    if "{id}" not in image_files or "{id}" not in label_files:
+        raise SegShiftError(f"the patterns {image_files!r} and {label_files!r} must both hold {{id}}")
     if not Path(folder).is_dir():
         raise SegShiftError(f"no such folder: {folder}")
     found = []
-    for split in SPLITS if "{split}" in images else (None,):
+    for split in SPLITS if "{split}" in image_files else (None,):
         stands_for = (split_names or {}).get(split, split)
-        for name, image, label in _pairs(Path(folder), images, labels, stands_for):
+        for name, image, label in _pairs(Path(folder), image_files, label_files, stands_for):
             where = {"image": image, "label": label, "plane": plane, "channel": channel}
             found.append(Case(name, _patient(name, patient), split, where))
     if not found:
-        raise SegShiftError(f"{folder} holds no file that matches {images!r}")
+        raise SegShiftError(f"{folder} holds no file that matches {image_files!r}")
     return found
 
 
@@ -96,11 +97,48 @@ def read(case: Case) -> Volume:
     apart = np.abs(affine - label_affine).max()
     if not apart <= TOLERANCE:
         raise SegShiftError(f"{names} lie apart in space: their affines differ by up to {apart:g}")
-    axes = PLANES[where["plane"]]
-    affine = affine @ _indices(image.shape, axes)
+    volume = _volume(image, affine, where["plane"])
+    label = _lay_out(label, PLANES[where["plane"]])
+    return volume.with_(label=integers(label, str(where["label"])))
+
+
+def read_image(file: Path, plane: str, channel: int | None = None) -> Volume:
+    """An image without a label, laid out as those of a dataset: for predictions.
+
+    Raises:
+        SegShiftError: a missing, truncated or other file, or 4D without ``channel``.
+    """
+    return _volume(*_load(file, channel), plane)
+
+
+def write_label(label: np.ndarray, affine: np.ndarray, like: Path, file: Path) -> None:
+    """Bring a label map to the voxels of an image file, nearest, and write it with that file's shape and affine.
+
+    Args:
+        label: class indices uint8 [z, y, x].
+        affine: from its indices to scanner space in mm.
+        like: the image file; voxels that ``label`` does not cover become 0.
+        file: where to.
+    """
+    image = nibabel.load(like)
+    back = np.linalg.inv(affine) @ image.affine  # the file's voxel indices -> indices of `label`
+    mask = affine_transform(label, back, output_shape=image.shape[:3], order=0, mode="grid-constant")
+    written = nibabel.Nifti1Image(mask, image.affine)
+    # code 1: scanner, as good a claim as the image's own
+    written.set_qform(image.affine, int(image.header["qform_code"]) or 1)
+    written.set_sform(image.affine, int(image.header["sform_code"]) or 1)
+    part = file.with_name(f".{file.name}.part{''.join(file.suffixes)}")  # nibabel goes by the suffix
+    try:
+        nibabel.save(written, part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _volume(image: np.ndarray, affine: np.ndarray, plane: str) -> Volume:
+    affine = affine @ _indices(image.shape, PLANES[plane])
     spacing = tuple(float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
-    classes = integers(_lay_out(label, axes), str(where["label"]))
-    return Volume(_lay_out(image, axes).astype(np.float32), classes, spacing, affine)
+    return Volume(_lay_out(image, PLANES[plane]).astype(np.float32), None, spacing, affine)
 
 
 def _pairs(folder: Path, images: str, labels: str, split: str | None) -> list[tuple[str, Path, Path]]:

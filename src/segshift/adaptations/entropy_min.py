@@ -1,0 +1,33 @@
+"""Entropy minimization: make the model sure of itself on the target's images; no label of the target is used.
+
+Thesis, 3.4.1, eq. 3.1; ``scope: norms`` is the form of Wang et al. 2021 (Tent). The last epoch is tested, since
+choosing one would need labels.
+"""
+
+from torch import Tensor
+
+from segshift import losses
+from segshift.contracts import Batch, Objective
+from segshift.layers.scope import learn
+
+EXAMPLE = {}
+
+
+class EntropyMinimization(Objective):
+    """The entropy of every output of the head, weighted as its loss is."""
+
+    keep = "last"
+
+    def labelled(self, patients: list[str], seed: int) -> list[str]:
+        return []
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
+        maps = batch.maps if batch.maps is not None else self.model.features(batch.images)
+        outputs = self.model.decode(maps, batch.images.shape[-2:])
+        return losses.weighted(outputs, self.model.head.loss_weights, losses.entropy), {}
+
+
+def build(model, *, scope: str = "head") -> Objective:
+    """Args: scope: what learns, ``head`` or ``norms``."""
+    learn(model, scope)
+    return EntropyMinimization(model)

@@ -1,0 +1,258 @@
+"""A model in training: what learns, its optimizer and schedule, what was selected so far, and its folder's files.
+
+``resume/`` in a model's folder holds, while it is trained, ``state.ckpt`` and the selected weights of the best epochs;
+afterwards ``ready/``: hard links to the finished files, since a workflow manager that was killed removes the declared
+ones of jobs that finished without it.
+"""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segshift import losses, model as models
+from segshift.contracts import Batch, Objective, trained_state
+from segshift.errors import SegShiftError
+from segshift.model import Segmenter
+from segshift.tracking import Journal
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+def learning_rate(step: int, total: int, training: dict[str, Any]) -> float:
+    """Learning rate of a step, 0-based: linear warm-up from 0, then linear decay to 0 at the last (thesis, 4.2.3)."""
+    base = training["learning_rate"]
+    if training.get("schedule", "linear") == "constant":
+        return base
+    warm = training.get("warm_up", 0.05) * total
+    return base * min(1.0, (step + 1) / warm) if step < warm else base * (total - step) / (total - warm)
+
+
+class Cell:
+    """One model in training.
+
+    Args:
+        folder: the model's folder.
+        settings: its settings.yaml.
+        model: built, on its device, with its starting weights.
+        tensors: what its checkpoint holds, by name: the model's own tensors.
+        objective: what it minimizes.
+        identity: digests of settings, code, data and weights; a saved state of others is set aside.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], model: Segmenter, tensors: dict[str, Tensor],
+        objective: Objective, identity: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.folder, self.settings, self.model, self.objective = folder, settings, model, objective
+        self.tensors, self.identity = tensors, identity
+        self.device = next(iter(model.parameters())).device
+        training = settings["training"]
+        self.learning = [p for p in model.parameters() if p.requires_grad]
+        if not self.learning:
+            raise SegShiftError(f"{settings['cell']}: no parameter learns")
+        kind = OPTIMIZERS[training.get("optimizer", "adamw")]
+        self.optimizer = kind(
+            self.learning, lr=training["learning_rate"], weight_decay=training.get("weight_decay", 0.0)
+        )
+        self.criterion = losses.CRITERIA[training.get("loss", "cross_entropy")]
+        self.done, self.seconds, self.run = 0, 0.0, ""
+        self.journal: Journal | None = None
+        self.selected: dict[str, dict[str, Any]] = {}
+        self.resume = folder / "resume"
+
+    # ---- start and resume ------------------------------------------------------------------------------
+
+    def begin(self, steps: int, labelled: list[str]) -> None:
+        """Take up a saved state, if there is one of this identity, and open the journal of this attempt."""
+        self.steps = steps
+        self.total = steps * self.settings["training"]["epochs"]
+        self.labelled = labelled
+        self.started = time.monotonic()
+        self._load()
+        self.journal = Journal(self.folder)
+        self.run = self.run or f"{int(time.time() * 1000):x}{os.getpid():x}"
+        self.journal.start(self.run, self._parameters(), {"cell": self.settings["cell"]})
+        if self.done:
+            print(f"{self.settings['cell']}: goes on after step {self.done} of {self.total}", flush=True)
+
+    def _parameters(self) -> dict[str, Any]:
+        return {**self.settings["training"], "steps": self.total, **self.count()}
+
+    def count(self) -> dict[str, int]:
+        """Parameters that learn, and that do not."""
+        learning = sum(p.numel() for p in self.learning)
+        return {"trainable": learning, "frozen": sum(p.numel() for p in self.model.parameters()) - learning}
+
+    def _load(self) -> None:
+        file = self.resume / "state.ckpt"
+        if not file.exists():
+            return
+        try:
+            state = torch.load(file, map_location=self.device, weights_only=True)
+            fits = state["identity"] == self.identity
+        except Exception as error:  # a torn file, for whatever reason, must not end a training
+            print(f"{file} cannot be read ({error}) and is set aside", flush=True)
+            fits = False
+        if not fits:
+            aside = self.resume.with_name(f"resume.{int(time.time() * 1000)}")
+            aside.mkdir()
+            for part in self.resume.glob("*.ckpt"):
+                part.rename(aside / part.name)
+            print(
+                f"{self.settings['cell']}: its saved state is of other settings, code or data; it is kept in {aside}"
+            )
+            return
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                tensor.copy_(state["tensors"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state(state["objective"])
+        for name in ("done", "seconds", "run", "selected"):
+            setattr(self, name, state[name])
+
+    def save(self) -> None:
+        """Write the state by rename, then remove selected weights that it no longer names."""
+        self.resume.mkdir(parents=True, exist_ok=True)
+        self.seconds += time.monotonic() - self.started
+        self.started = time.monotonic()
+        state = {"identity": self.identity, "optimizer": self.optimizer.state_dict(), "tensors": self.tensors}
+        state |= {name: getattr(self, name) for name in ("done", "seconds", "run", "selected")}
+        models.save(state | {"objective": self.objective.state()}, self.resume / "state.ckpt")
+        named = {self._selected_file(role).name for role in self.selected}
+        for file in self.resume.glob("*-*.ckpt"):
+            if file.name not in named:
+                file.unlink()
+
+    # ---- a step ----------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch, points: int) -> None:
+        """One step of the optimizer.
+
+        Raises:
+            SegShiftError: the loss is not finite.
+        """
+        rate = learning_rate(self.done, self.total, self.settings["training"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        loss, numbers = self.objective.loss(batch, self.done)
+        if loss is not None:
+            if not torch.isfinite(loss):
+                raise SegShiftError(f"{self.settings['cell']}: the loss is {loss.item()} at step {self.done}")
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.objective.after_step()
+            numbers = {"loss": loss.item(), **numbers}
+        if self.done % max(1, self.total // points) == 0 or self.done + 1 == self.total:
+            values = {f"train/{name}": value for name, value in numbers.items()}
+            self.journal.log(self.done, values | {"train/learning_rate": rate})
+        self.done += 1
+
+    def validation_loss(self, outputs: list[Tensor], labels: Tensor) -> float:
+        """The training loss on validation slices; source training and adaptations by labels alike."""
+        return float(
+            losses.weighted(outputs, self.model.head.loss_weights, lambda one: self.criterion(one, labels))
+        )
+
+    # ---- selection and the end -------------------------------------------------------------------------
+
+    def end_epoch(
+        self, epoch: int, dice: float | None, loss: float | None, by_class: list[float | None] | None
+    ) -> None:
+        """Keep this epoch's weights where they are the best so far. Epochs count from 1."""
+        if self.objective.keep == "best":
+            self._keep("model", epoch, -1.0 if dice is None else dice, dice, loss)
+            if "adaptation" not in self.settings:
+                self._keep("lowest_loss", epoch, -loss, dice, loss)
+            names = self.settings["classes"][1:]
+            values = {"validation/loss": loss, "validation/dice": dice}
+            values |= {f"validation/dice/{name}": value for name, value in zip(names, by_class, strict=True)}
+            self.journal.log(
+                self.done - 1, {name: value for name, value in values.items() if value is not None}
+            )
+        left = (self.total - self.done) * (time.monotonic() - self.started + self.seconds) / max(self.done, 1)
+        shown = "" if dice is None else f" validation Dice {dice:.2f}, loss {loss:.4f},"
+        print(
+            f"{self.settings['cell']}: epoch {epoch} of {self.total // self.steps},{shown} {left:.0f} s left",
+            flush=True,
+        )
+
+    def _keep(self, role: str, epoch: int, score: float, dice: float | None, loss: float | None) -> None:
+        if role in self.selected and score <= self.selected[role]["score"]:
+            return
+        self.selected[role] = {"epoch": epoch, "score": score, "dice": dice, "loss": loss}
+        self.resume.mkdir(parents=True, exist_ok=True)
+        models.save(self._checkpoint(epoch), self._selected_file(role))
+
+    def _selected_file(self, role: str) -> Path:
+        # The epoch is in the name, so that a state always finds the weights of its own time.
+        return self.resume / f"{role}-{self.selected[role]['epoch']}.ckpt"
+
+    def _checkpoint(self, epoch: int) -> dict[str, Any]:
+        weights = {name: tensor.cpu().clone() for name, tensor in self.tensors.items()}
+        return {"cell": self.settings["cell"], "epoch": epoch, "weights": weights, **self.identity}
+
+    def finish(self, more: dict[str, Any]) -> None:
+        """Put the selected weights and run.json in place, each by rename; run.json comes last."""
+        epochs = self.settings["training"]["epochs"]
+        if "adaptation" in self.settings:
+            role = "last" if self.objective.keep == "best" else "model"
+            self._keep(role, epochs, 0.0, None, None)
+        ready = self.resume / "ready"
+        part = self.resume / "ready.part"
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(ready, ignore_errors=True)
+        part.mkdir(parents=True)
+        for role in self.selected:
+            _link(self._selected_file(role), part / f"{role}.ckpt")
+        seconds = self.seconds + time.monotonic() - self.started
+        best = self.selected["model"]
+        record = {"run": self.run, "cell": self.settings["cell"], "parameters": self.count(), **self.identity}
+        record |= {
+            "seed": self.settings["seed"],
+            "device": str(self.device),
+            "device_seconds": round(seconds, 1),
+        }
+        record |= {
+            "best": {key: best[key] for key in ("epoch", "dice", "loss")},
+            "labelled": self.labelled,
+            **more,
+        }
+        (part / "run.json").write_text(json.dumps(record, indent=1) + "\n")
+        part.rename(ready)
+        self.journal.end("FINISHED")
+        place(self.folder)
+
+
+def place(folder: Path) -> bool:
+    """Put finished files in place from ``resume/ready``; True if there were some. run.json comes last."""
+    ready = folder / "resume" / "ready"
+    if not (ready / "run.json").exists():
+        return False
+    for file in sorted(ready.iterdir(), key=lambda file: file.name == "run.json"):
+        part = folder / f"{file.name}.part"
+        part.unlink(missing_ok=True)
+        _link(file, part)
+        part.replace(folder / file.name)
+    for file in (folder / "resume").glob("*.ckpt"):
+        file.unlink()
+    return True
+
+
+def _link(source: Path, to: Path) -> None:
+    try:
+        os.link(source, to)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, to)
+
+
+def tensors(model: Segmenter, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """What a cell's checkpoint holds. Taken before an adaptation freezes parts of it."""
+    return trained_state(model, models.keeps_everything(settings))

@@ -1,0 +1,228 @@
+"""A model: tuned backbone and head, built from a cell's settings, and the checkpoint that holds what it learned."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segshift import modules, plugins, weights
+from segshift.contracts import Backbone, Head, check_keys, set_mode, trained_state
+from segshift.errors import SegShiftError
+from segshift.paths import Results
+from segshift.sampling import key
+
+ENGINE_KEYS = ("weights", "init_seed", "calibrate", "side", "init")  # of entries, not of modules
+
+
+class Segmenter(nn.Module):
+    """Slices (B, 1, H, W) in [0, 1] to logits at the slices' size."""
+
+    def __init__(self, backbone: Backbone, head: Head, taps: list[int]) -> None:
+        super().__init__()
+        self.backbone, self.head, self.taps = backbone, head, taps
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Training mode, with frozen roots left in evaluation mode."""
+        set_mode(self, mode)
+        return self
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(B, 1, H, W) -> one (B, C_i, h_i, w_i) per tap."""
+        return self.backbone(images.expand(-1, 3, -1, -1), self.taps)
+
+    def decode(self, maps: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+        """The head's outputs as logits (B, classes, H, W), brought to ``size`` bilinearly."""
+        return [
+            F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+            for logits in self.head(maps)
+        ]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """All outputs of the head at the images' size."""
+        return self.decode(self.features(images), images.shape[-2:])
+
+    def predict(self, outputs: list[Tensor]) -> Tensor:
+        """The logits that count (B, classes, H, W)."""
+        return self.head.predict(outputs)
+
+
+def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
+    """Build the models of several cells; those with one frozen backbone share it.
+
+    Args:
+        settings: each cell's settings. Backbone, tuning and weights must be equal where there are several cells.
+        results: where the fetched weights are.
+    """
+    first = settings[0]
+    backbone = _backbone(first["backbone"], first, "backbone", results)
+    tuning = first["tuning"]
+    with seeded(first["seed"], "tuning"):
+        side = _backbone(tuning["side"], first, "side", results) if tuning.get("side") else None
+        backbone = plugins.build("tunings", _own(tuning), backbone, **({"side": side} if side else {}))
+    taps = [plugins.load("heads", one["head"]["module"]).taps(backbone) for one in settings]
+    backbone.use(sorted({tap for some in taps for tap in some}))
+    models = []
+    for one, tapped in zip(settings, taps, strict=True):
+        with seeded(one["seed"], "head"):
+            maps = [backbone.maps[tap] for tap in tapped]
+            head = plugins.build("heads", _own(one["head"]), maps, len(one["classes"]))
+        if one["head"].get("init"):
+            states = {part: read_weights(results, name) for part, name in one["head"]["init"].items() if name}
+            plugins.load("heads", one["head"]["module"]).load(head, states)
+        models.append(Segmenter(backbone, head, tapped))
+    return models
+
+
+def _own(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry without the keys that the engine takes."""
+    return {key: value for key, value in entry.items() if key not in ENGINE_KEYS}
+
+
+def _backbone(entry: dict[str, Any], settings: dict[str, Any], part: str, results: Results) -> Backbone:
+    """A backbone with its weights, or a random one: of the cell's seed, or of the entry's own (a random twin)."""
+    seed = entry.get("init_seed")
+    with seeded(settings["seed"] if seed is None else seed, part):
+        backbone = plugins.build("backbones", _own(entry))
+    if name := entry.get("weights"):
+        plugins.load("backbones", entry["module"]).load(backbone, read_weights(results, name))
+    return backbone
+
+
+def read_weights(results: Results, name: str) -> dict[str, Tensor]:
+    """The state dict of a fetched weights file.
+
+    Raises:
+        SegShiftError: it is not there; names the command that brings it.
+    """
+    file = results.weights(name)
+    if not file.exists():
+        raise SegShiftError(f"{file} is not there; first: segshift fetch {name}")
+    return weights.read(file)
+
+
+@contextmanager
+def seeded(seed: int, part: str) -> Iterator[None]:
+    """Everything drawn inside is a function of (seed, part), and nothing outside is disturbed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(key(seed, part))
+        yield
+
+
+def keeps_everything(settings: dict[str, Any]) -> bool:
+    """True if the backbone's weights stand in no file, so that the checkpoint must hold them all."""
+    return settings["backbone"].get("weights") is None
+
+
+@torch.no_grad()
+def calibrate(backbone: Backbone, taps: list[int], batches: Iterable[Tensor]) -> None:
+    """Take batch-norm statistics of a random network from data: the mean over all batches, in their order.
+
+    Without it a random network is unfairly weak: its features have no fixed scale.
+    """
+    norms = [part for part in backbone.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+        norm.training = True
+    for images in batches:
+        backbone(images.expand(-1, 3, -1, -1), taps)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.training = False
+
+
+# ---- checkpoints -------------------------------------------------------------------------------------------
+
+
+def digest(value: Any) -> str:
+    """Digest of anything that JSON can say."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_files(settings: dict[str, Any]) -> list[Path]:
+    """Source files that decide a model's numbers: the engine's, and the modules of this cell."""
+    engine = (
+        "contracts model training objectives slices prepared sampling augment losses metrics plugins".split()
+    )
+    files = [modules.PACKAGE / f"{name}.py" for name in engine]
+    files += sorted((modules.PACKAGE / "layers").glob("*.py"))
+    for folder, section in (("backbones", "backbone"), ("tunings", "tuning"), ("heads", "head")):
+        files.append(modules.source(folder, settings[section]["module"]))
+    if side := settings["tuning"].get("side"):
+        files.append(modules.source("backbones", side["module"]))
+    if adaptation := settings.get("adaptation"):
+        files.append(modules.source("adaptations", adaptation["module"]))
+    return files
+
+
+def code_digest(settings: dict[str, Any]) -> str:
+    """Digest of the source that decides a model."""
+    return modules.code_digest(code_files(settings))
+
+
+def save(content: dict[str, Any], file: Path) -> None:
+    """Write a checkpoint by rename; equal content gives equal bytes."""
+    buffer = io.BytesIO()  # a file's own name would get into the archive
+    torch.save(content, buffer)
+    part = file.with_name(f"{file.name}.part")
+    part.write_bytes(buffer.getvalue())
+    part.replace(file)
+
+
+def read_any_checkpoint(file: Path) -> dict[str, Any]:
+    """Whatever a checkpoint holds.
+
+    Raises:
+        SegShiftError: it is missing, or no checkpoint of ours.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SegShiftError(f"{file} is not there; train the cell first") from None
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise SegShiftError(
+            f"{file} is no readable checkpoint: {' '.join(str(error).split())[:200]}"
+        ) from None
+    if not isinstance(content, dict) or "cell" not in content:
+        raise SegShiftError(f"{file} is no checkpoint of SegShift")
+    return content
+
+
+def read_checkpoint(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint of a cell.
+
+    Raises:
+        SegShiftError: it is missing, no checkpoint, of another cell, or of other settings.
+    """
+    content = read_any_checkpoint(file)
+    if content["cell"] != settings["cell"]:
+        raise SegShiftError(f"{file} belongs to the cell {content['cell']}, not to {settings['cell']}")
+    if content["settings"] != digest(settings):
+        raise SegShiftError(
+            f"{file} was trained with other settings than {settings['cell']} has now; train it again"
+        )
+    return content
+
+
+def load_state(model: Segmenter, state: dict[str, Tensor], settings: dict[str, Any], file: Path) -> None:
+    """Put a checkpoint's weights into a freshly built model; strict.
+
+    Raises:
+        SegShiftError: listing every missing, unexpected and misshaped key.
+    """
+    own = trained_state(model, keeps_everything(settings))
+    try:
+        check_keys(own, state)
+    except ValueError as error:
+        raise SegShiftError(f"{file} does not fit {settings['cell']}: {error}") from None
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])

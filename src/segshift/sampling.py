@@ -1,0 +1,57 @@
+"""All randomness is a function of (seed, purpose, epoch or step, position): no generator outlives a draw."""
+
+import hashlib
+
+import numpy as np
+
+
+def key(*parts: object) -> int:
+    """A 63-bit number from anything that has a ``repr``; the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little") & (2**63 - 1)
+
+
+def generator(*parts: object) -> np.random.Generator:
+    """A fresh counter-based generator for a purpose, such as ``generator(seed, "augment", epoch, position)``."""
+    return np.random.Generator(np.random.Philox(key=key(*parts)))
+
+
+def uniform(slices: int, draws: int, seed: int, epoch: int) -> np.ndarray:
+    """Indices of an epoch: each slice once in random order, and again in another order if there are more draws."""
+    rounds = -(-draws // slices)
+    order = [generator(seed, "order", epoch, number).permutation(slices) for number in range(rounds)]
+    return np.concatenate(order)[:draws]
+
+
+def class_probabilities(counts: np.ndarray, temperature: float = 0.1) -> np.ndarray:
+    """Probability of drawing each class: P(c) ∝ exp((1 − f_c) / T), f_c the class's mean pixel fraction.
+
+    Source: Hoyer et al. 2022 (DAFormer), section 3.3, eq. 6–7. A class that no slice shows is never drawn.
+
+    Args:
+        counts: pixels of each class in each slice, (slices, classes).
+        temperature: T.
+    """
+    fraction = (counts / counts.sum(1, keepdims=True)).mean(0)
+    weight = np.exp((1 - fraction) / temperature) * (_shows(counts).any(0))
+    return weight / weight.sum()
+
+
+def _shows(counts: np.ndarray, minimum: int = 4) -> np.ndarray:
+    """Which slice shows which class: with at least ``minimum`` pixels."""
+    return counts >= minimum
+
+
+def rare_class(counts: np.ndarray, draws: int, seed: int, epoch: int) -> np.ndarray:
+    """Indices of an epoch: draw a class, then uniformly a slice that shows it (DAFormer, section 3.3)."""
+    shows = _shows(counts)
+    having = [np.flatnonzero(shows[:, c]) for c in range(counts.shape[1])]
+    random = generator(seed, "order", epoch)
+    classes = random.choice(len(having), size=draws, p=class_probabilities(counts))
+    return np.array([having[c][random.integers(len(having[c]))] for c in classes])
+
+
+def order(sampling: str, counts: np.ndarray, draws: int, seed: int, epoch: int) -> np.ndarray:
+    """Indices of an epoch by the sampling that ``training.yaml`` names."""
+    if sampling == "rare_class":
+        return rare_class(counts, draws, seed, epoch)
+    return uniform(len(counts), draws, seed, epoch)

@@ -1,0 +1,142 @@
+"""Slices of a prepared dataset, on their way into batches. Workers only read and draw; nothing is random here."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from segshift import augment, sampling
+from segshift.prepared import Prepared
+
+CHUNK = 8  # slices that go through a network at once wherever the bits must not depend on anything else
+
+
+class Draw(NamedTuple):
+    """One draw of an epoch: its place, and the slice that was drawn."""
+
+    epoch: int
+    position: int
+    index: int
+
+
+class Drawn(NamedTuple):
+    """A batch as the loader hands it over; see ``contracts.Batch`` for shapes."""
+
+    images: Tensor
+    labels: Tensor
+    labelled: Tensor
+    indices: list[int]
+    augmentation: list[augment.Drawn]
+
+
+class TrainingSlices(Dataset):
+    """The training slices of some patients, augmented as (seed, epoch, position) say.
+
+    Args:
+        prepared: the dataset that is learned from.
+        patients: whose slices are drawn.
+        labelled: the patients whose labels may be used; others' labels never leave the file.
+        recipe: ``augment`` of ``training.yaml``.
+        seed: the cell's.
+    """
+
+    def __init__(
+        self, prepared: Prepared, patients: list[str], labelled: list[str], recipe: dict, seed: int
+    ) -> None:
+        self.prepared, self.recipe, self.seed = prepared, recipe, seed
+        self.labelled = set(labelled)
+        everyone = list(zip(prepared.volumes("train"), prepared.counts("train"), strict=True))
+        chosen = [(volume, counts) for volume, counts in everyone if volume.patient in set(patients)]
+        self.slices = [(volume, z) for volume, _ in chosen for z in range(volume.slices)]
+        self.counts = np.concatenate([counts for _, counts in chosen])
+        #: An epoch has as many draws as the training split has slices, whichever of them are drawn.
+        self.draws = sum(volume.slices for volume, _ in everyone)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def image(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label of a slice, as prepared."""
+        volume, z = self.slices[index]
+        return self.prepared.slice("train", volume.id, z)
+
+    def __getitem__(self, draw: Draw) -> tuple[Any, ...]:
+        image, label = self.image(draw.index)
+        labelled = self.slices[draw.index][0].patient in self.labelled
+        if not labelled:
+            label = np.zeros_like(label)
+        drawn = augment.draw(self.recipe, self.seed, draw.epoch, draw.position, image.shape)
+        return image, label, labelled, draw.index, drawn
+
+
+def collate(items: list[tuple[Any, ...]]) -> Drawn:
+    """Stack slices into a batch; augmentation parameters stay a list."""
+    images, labels, labelled, indices, augmentation = zip(*items, strict=True)
+    return Drawn(
+        torch.from_numpy(np.stack(images)).unsqueeze(1),
+        torch.from_numpy(np.stack(labels)).long(),
+        torch.tensor(labelled),
+        list(indices),
+        list(augmentation),
+    )
+
+
+class Positions(Sampler):
+    """Batches of draws from the step that comes next; its length says what is left of the epoch.
+
+    Args:
+        slices: what is drawn from.
+        how: ``sampling`` of ``training.yaml``.
+        batch_size: slices of a batch; the last one of an epoch may be smaller.
+        done: tells how many steps are finished.
+    """
+
+    def __init__(self, slices: TrainingSlices, how: str, batch_size: int, done: Callable[[], int]) -> None:
+        self.slices, self.how, self.batch_size, self.done = slices, how, batch_size, done
+        self.steps = -(-slices.draws // batch_size)
+
+    def __len__(self) -> int:
+        return self.steps - self.done() % self.steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch, first = divmod(self.done(), self.steps)
+        order = sampling.order(self.how, self.slices.counts, self.slices.draws, self.slices.seed, epoch)
+        for start in range(first * self.batch_size, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield [Draw(epoch, start + offset, int(index)) for offset, index in enumerate(batch)]
+
+
+class Chunk(NamedTuple):
+    """Consecutive slices of one volume: (n, 1, H, W) images and (n, H, W) labels.
+
+    ``first`` is the index of the first slice in the split.
+    """
+
+    volume: int
+    first: int
+    images: Tensor
+    labels: Tensor
+
+
+class VolumeChunks(Dataset):
+    """The volumes of a split, chunk by chunk, in fixed order."""
+
+    def __init__(self, prepared: Prepared, split: str) -> None:
+        self.prepared, self.split, self.volumes = prepared, split, prepared.volumes(split)
+        self.chunks, self.slices = [], 0
+        for number, volume in enumerate(self.volumes):
+            for start in range(0, volume.slices, CHUNK):
+                self.chunks.append((number, start, min(start + CHUNK, volume.slices), self.slices + start))
+            self.slices += volume.slices
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, index: int) -> Chunk:
+        number, start, stop, first = self.chunks[index]
+        pairs = [self.prepared.slice(self.split, self.volumes[number].id, z) for z in range(start, stop)]
+        images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        return Chunk(number, first, torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())

@@ -1,0 +1,60 @@
+"""`segshift check`: build every combination of the grid once, without weights, before the first job starts.
+
+A pair that cannot work stops here, in seconds, and not in the queue of a cluster. Everything is built on PyTorch's
+meta device, so that the largest network costs no memory.
+"""
+
+import hashlib
+from typing import Any
+
+import torch
+
+from segshift import grid as grids
+from segshift import model as models
+from segshift import modules
+from segshift.errors import SegShiftError
+from segshift.paths import Results
+
+SECTIONS = ("backbone", "tuning", "head", "classes")
+
+
+def run(config: str, results: Results) -> None:
+    """Build each distinct (backbone, tuning, head) of the cells that can be made; a grid that passed is remembered.
+
+    Raises:
+        SegShiftError: a combination that does not work; names a cell of it.
+    """
+    grid = grids.read(config)
+    distinct: dict[str, dict[str, Any]] = {}
+    for model in grid.jobs.values():
+        settings = grid.settings(model.cell)
+        text = grids.render({section: settings[section] for section in SECTIONS})
+        distinct.setdefault(text, settings)
+    files = [file for one in distinct.values() for file in models.code_files(one)]
+    passed = hashlib.sha256("".join([*sorted(distinct), modules.code_digest(files)]).encode()).hexdigest()
+    memory = results.root / ".checked"
+    if memory.exists() and memory.read_text() == passed:
+        return
+    for settings in distinct.values():
+        build(settings)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.write_text(passed)
+    print(f"{len(distinct)} combinations of backbone, tuning and head: all can be built", flush=True)
+
+
+def build(settings: dict[str, Any]) -> models.Segmenter:
+    """A cell's model on the meta device.
+
+    Raises:
+        SegShiftError: it cannot be built; names the cell.
+    """
+    bare = {**settings, "backbone": {**settings["backbone"], "weights": None}}
+    bare["head"] = {key: value for key, value in settings["head"].items() if key != "init"}
+    if side := settings["tuning"].get("side"):
+        bare["tuning"] = {**settings["tuning"], "side": {**side, "weights": None}}
+    try:
+        with torch.device("meta"):
+            (model,) = models.build([bare], Results())
+    except SegShiftError as error:
+        raise SegShiftError(f"{settings['cell']} cannot be built: {error}") from None
+    return model

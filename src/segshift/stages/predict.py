@@ -1,0 +1,55 @@
+"""`segshift predict CELL image.nii.gz -o mask.nii.gz`: segment a scan; the mask has the scan's shape and affine.
+
+The scan goes through the pre-processing of the dataset that the model learned from last. Values of the mask are class
+indices in the order of the model's classes, which are printed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segshift import inference, plugins, volumes
+from segshift.devices import device as find_device
+from segshift.errors import SegShiftError
+from segshift.paths import locate
+from segshift.settings import read_settings
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def run(cell: str, image: Path, output: Path, root: str = "results", device: str = "auto") -> None:
+    """Segment one volume.
+
+    Raises:
+        SegShiftError: no such cell or image, an image that is no NIfTI, constant or with NaN, or an output whose
+            name does not end in .nii or .nii.gz.
+    """
+    if not output.name.endswith(SUFFIXES):
+        raise SegShiftError(f"the mask {output} must be named .nii or .nii.gz")
+    results, path = locate(cell, root)
+    folder = results.run(path)
+    settings = read_settings(folder)
+    data = settings.get("target", settings["source"])
+    nifti = plugins.load("datasets", "nifti")
+    channel = data["reader"].get("channel") if data["reader"]["module"] == "nifti" else None
+    volume = nifti.read_image(image, data["plane"], channel)
+    if not np.isfinite(volume.image).all():
+        raise SegShiftError(f"{image} has voxels that are NaN or infinite")
+    try:
+        prepared = volumes.apply(volume, data["preprocess"])
+    except SegShiftError as error:
+        raise SegShiftError(f"{image}: {error}") from None
+    if prepared.image.min() < 0 or prepared.image.max() > 1:
+        raise SegShiftError(
+            f"{image}: values lie outside [0, 1], and {data['dataset']} has no step that brings them there; "
+            "scale the image as that dataset's files are"
+        )
+    device = find_device(device)
+    (model, *_) = inference.load(folder, settings, results, device)
+    # float16 as in the prepared format, so that a scan gives what evaluation gave
+    slices = torch.from_numpy(prepared.image.astype(np.float16).astype(np.float32))
+    mask = inference.segment(model.model, slices, device).numpy()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    nifti.write_label(mask, prepared.affine, image, output)
+    print("; ".join(f"{index} {name}" for index, name in enumerate(settings["classes"])))

@@ -1,0 +1,31 @@
+"""`segshift rerun CELL…`: forget finished models, so that the next workflow makes them again."""
+
+import shutil
+
+from segshift.errors import SegShiftError
+from segshift.lock import CellLock
+from segshift.paths import locate
+
+FILES = ("model.ckpt", "lowest_loss.ckpt", "last.ckpt", "run.json", "scores.csv")
+
+
+def run(cells: list[str], root: str = "results") -> None:
+    """Remove weights, scores and saved states of the given models; journals stay, as earlier attempts.
+
+    Raises:
+        SegShiftError: no such model, or it is being trained.
+    """
+    located = [locate(cell, root) for cell in cells]
+    for results, path in located:
+        if not results.run(path).is_dir():
+            raise SegShiftError(f"{results.run(path)} is not there")
+    for results, path in located:
+        folder = results.run(path)
+        with CellLock(folder):
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+            for part in ("scores", "resume/ready"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+            for file in (folder / "resume").glob("*.ckpt"):
+                file.unlink()
+        print(f"{path}: forgotten; `snakemake` makes it again")

@@ -1,0 +1,165 @@
+"""`segshift train CELL…`: train models, several at once where they share a frozen backbone; `adapt` is the same loop."""
+
+import importlib.metadata
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segshift import model as models
+from segshift import objectives, plugins, training
+from segshift.cell import Cell, place, tensors
+from segshift.devices import device as find_device
+from segshift.errors import SegShiftError
+from segshift.lock import CellLock
+from segshift.paths import Results, locate
+from segshift.prepared import Prepared
+from segshift.settings import read_settings
+from segshift.slices import VolumeChunks
+from segshift.weights import sha256
+
+PACKAGES = ("segshift", "torch", "timm", "pytorch-lightning", "numpy")
+RESUMABLE = 75  # exit code: interrupted, its state is saved (EX_TEMPFAIL)
+
+
+def run(
+    cells: list[str], root: str = "results", device: str = "auto", workers: int = 0, adapt: bool = False
+) -> int:
+    """Train the given cells (folders or paths) together; finished ones are left alone.
+
+    Returns:
+        0, or ``RESUMABLE`` if a signal interrupted it.
+
+    Raises:
+        SegShiftError: bad input, or another process trains a cell.
+    """
+    located = [locate(cell, root) for cell in cells]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(RESUMABLE))  # until there is a state worth saving
+    with ExitStack() as stack:
+        todo = []
+        for results, path in located:
+            folder = results.run(path)
+            settings = read_settings(folder)
+            if adapt != ("adaptation" in settings):
+                raise SegShiftError(
+                    f"{path} is {'no adapted' if adapt else 'an adapted'} model; see the other command"
+                )
+            stack.enter_context(CellLock(folder))
+            if not _finished(results, folder, settings):
+                todo.append((folder, settings))
+        return _fit(todo, located[0][0], find_device(device), workers) if todo else 0
+
+
+def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
+    """Digests of all that decides a model: settings, code, data and weights."""
+    datasets = [settings[part]["dataset"] for part in ("source", "target") if part in settings]
+    data = {}
+    for name in datasets:
+        prepared = Prepared(results.data(name))
+        if prepared.classes != settings["classes"]:
+            raise SegShiftError(
+                f"{name} is prepared with the classes {prepared.classes}, not {settings['classes']}"
+            )
+        data[name] = prepared.sha256
+    files = {name: known or sha256(results.weights(name)) for name, known in settings["weights"].items()}
+    return {
+        "settings": models.digest(settings),
+        "code": models.code_digest(settings),
+        "data": data,
+        "files": files,
+    }
+
+
+def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
+    """Is there a finished model of this identity, in place or beside it in ``resume/ready``?"""
+    ready = folder / "resume" / "ready" / "model.ckpt"
+    if not ready.exists():
+        return False
+    content = models.read_any_checkpoint(ready)
+    wanted = identity(results, settings)
+    if {key: content.get(key) for key in wanted} != wanted:
+        return False
+    print(f"{settings['cell']}: is finished", flush=True)
+    return place(folder)
+
+
+def _fit(
+    todo: list[tuple[Path, dict[str, Any]]], results: Results, device: torch.device, workers: int
+) -> int:
+    settings = [one for _, one in todo]
+    _same(settings)
+    started = int(time.time() * 1000)
+    dataset = settings[0].get("target", settings[0]["source"])["dataset"]
+    prepared = Prepared(results.data(dataset))
+    torch.set_num_threads(settings[0]["training"].get("cpu_threads", 1))
+    built = models.build(settings, results)
+    _calibrate(built, settings[0], results)
+    cells = [
+        _cell(folder, one, model.to(device), results)
+        for (folder, one), model in zip(todo, built, strict=True)
+    ]
+    try:
+        training.fit(cells, prepared, workers)
+    except training.Interrupted as interrupted:
+        for cell in cells:
+            cell.journal.end("KILLED", str(interrupted))
+        print(f"{interrupted}; the same command goes on from there", flush=True)
+        return RESUMABLE
+    except BaseException as error:
+        for cell in cells:
+            if cell.journal:
+                cell.journal.end("FAILED", f"{type(error).__name__}: {error}")
+        raise
+    more = {"started": started, "ended": int(time.time() * 1000), "versions": _versions()}
+    if device.type == "cuda":
+        more["peak_memory"] = torch.cuda.max_memory_allocated(device)
+    for cell in cells:
+        cell.finish(more)
+    return 0
+
+
+def _same(settings: list[dict[str, Any]]) -> None:
+    """Cells trained together share everything but head and learning rate."""
+    shared = ("source", "target", "backbone", "tuning", "seed", "classes", "adaptation", "weights")
+    for one in settings[1:]:
+        for key in shared:
+            if one.get(key) != settings[0].get(key) and key != "weights":
+                raise SegShiftError(
+                    f"{one['cell']} and {settings[0]['cell']} differ in {key}: train them apart"
+                )
+        for key in settings[0]["training"].keys() | one["training"].keys():
+            if key != "learning_rate" and one["training"].get(key) != settings[0]["training"].get(key):
+                raise SegShiftError(
+                    f"{one['cell']} and {settings[0]['cell']} differ in {key}: train them apart"
+                )
+
+
+def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results: Results) -> None:
+    """A random twin's batch-norm statistics, from the source's training slices. An adapted one has its source's."""
+    if not settings["backbone"].get("calibrate") or "adaptation" in settings:
+        return
+    chunks = VolumeChunks(Prepared(results.data(settings["source"]["dataset"])), "train")
+    taps = sorted({tap for model in built for tap in model.taps})
+    models.calibrate(built[0].backbone, taps, (chunks[index].images for index in range(len(chunks))))
+
+
+def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, results: Results) -> Cell:
+    kept = tensors(model, settings)
+    loss = settings["training"].get("loss", "cross_entropy")
+    if adaptation := settings.get("adaptation"):
+        source = folder.parents[1]
+        trained = models.read_checkpoint(source / "model.ckpt", read_settings(source))
+        models.load_state(model, trained["weights"], settings, source / "model.ckpt")
+        takes_loss = "loss" in plugins.modules.parameters("adaptations", adaptation["module"])[0]
+        objective = plugins.build("adaptations", adaptation, model, **({"loss": loss} if takes_loss else {}))
+    else:
+        objective = objectives.Supervised(model, loss)
+    return Cell(folder, settings, model, kept, objective, identity(results, settings))
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

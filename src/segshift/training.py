@@ -1,0 +1,256 @@
+"""Training: a run is weights, optimizers and one integer.
+
+The engine holds a list of cells that may share the pass through a frozen backbone; each ends with the bits of its solo
+run. All randomness is a function of (seed, step) or (seed, epoch, position), schedules are functions of the step, and
+state is written between steps only, so a killed run goes on to the same bits. Source training and every adaptation
+are objectives in this one loop.
+"""
+
+import logging
+import signal
+import time
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from segshift import augment, features, metrics
+from segshift.cell import Cell
+from segshift.contracts import Batch, is_frozen, set_mode
+from segshift.features import FeatureCache
+from segshift.prepared import Prepared
+from segshift.sampling import key
+from segshift.slices import CHUNK, Chunk, Drawn, Positions, TrainingSlices, VolumeChunks, collate
+
+SAVE_EVERY = 60.0  # seconds between saves within an epoch; no number depends on it
+POINTS = 200  # of a training curve
+
+
+class Interrupted(Exception):
+    """A signal asked the training to stop; its state is saved."""
+
+
+class Training(pl.LightningModule):
+    """Lightning runs the loop and moves data; steps, state and randomness are ours.
+
+    Args:
+        cells: the models in training; data, seed, batch size, epochs and sampling are one for all of them.
+        prepared: the dataset that is learned from.
+        workers: processes that read slices; the result does not depend on it.
+    """
+
+    def __init__(self, cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False
+        self.cells, self.workers = cells, workers
+        self.models = nn.ModuleList(cell.model for cell in cells)
+        self.settings = settings = cells[0].settings
+        self.recipe = settings["training"].get("augment") or {}
+        patients = list(dict.fromkeys(volume.patient for volume in prepared.volumes("train")))
+        labelled = cells[0].objective.labelled(patients, settings["seed"])
+        used = cells[0].objective.used(patients, labelled)
+        self.train_slices = TrainingSlices(prepared, used, labelled, self.recipe, settings["seed"])
+        self.validation = VolumeChunks(prepared, "validation")
+        self.positions = Positions(
+            self.train_slices, settings["training"].get("sampling", "uniform"), settings["training"]["batch_size"],
+            lambda: self.done,
+        )  # fmt: skip
+        self.steps = self.positions.steps
+        self.epochs = settings["training"]["epochs"]
+        self.shared = cells[0].model.backbone if is_frozen(cells[0].model.backbone) else None
+        self.taps = sorted({tap for cell in cells for tap in cell.model.taps})
+        self.caches: dict[str, FeatureCache] = {}
+        self.stop: int | None = None
+        for cell in cells:
+            cell.begin(self.steps, labelled)
+
+    @property
+    def done(self) -> int:
+        """Finished steps: those of the cell that is furthest behind."""
+        return min(cell.done for cell in self.cells)
+
+    # ---- features --------------------------------------------------------------------------------------
+
+    def _union(self, images: Tensor) -> list[Tensor]:
+        """All maps that any cell needs, from one pass through the frozen backbone."""
+        with torch.no_grad():
+            return self.shared(images.expand(-1, 3, -1, -1), self.taps)
+
+    def _maps(self, split: str, images: Tensor, indices: list[int] | slice) -> list[Tensor] | None:
+        if self.shared is None:
+            return None
+        if split in self.caches:
+            return self.caches[split].take(indices, images.device)
+        return self._union(images)
+
+    def _own(self, cell: Cell, maps: list[Tensor] | None) -> list[Tensor] | None:
+        return None if maps is None else [maps[self.taps.index(tap)] for tap in cell.model.taps]
+
+    def fill_caches(self) -> None:
+        """Compute all features once, where the settings ask for it."""
+        kind = self.settings["training"].get("cache_features", "none")
+        if kind == "none":
+            return
+        maps = [self.cells[0].model.backbone.maps[tap] for tap in self.taps]
+        total = len(self.train_slices) + self.validation.slices
+        features.check(self.settings, self.shared is not None, maps, total)
+        started = time.monotonic()
+        set_mode(self.models, False)
+        sources = {
+            "train": (self._train_images(), len(self.train_slices)),
+            "validation": (((c.first, c.images) for c in self.validation), self.validation.slices),
+        }
+        for split, (chunks, slices) in sources.items():
+            self.caches[split] = cache = FeatureCache(kind, maps, slices)
+            cache.fill(((first, images.to(self.device)) for first, images in chunks), self._union)
+        print(f"computed in {time.monotonic() - started:.1f} s", flush=True)
+
+    def _train_images(self):
+        for first in range(0, len(self.train_slices), CHUNK):
+            indices = range(first, min(first + CHUNK, len(self.train_slices)))
+            images = [torch.from_numpy(self.train_slices.image(index)[0]) for index in indices]
+            yield first, torch.stack(images).unsqueeze(1)
+
+    # ---- Lightning's hooks -----------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> None:
+        """Each cell has its own."""
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(
+            self.train_slices, batch_sampler=self.positions, num_workers=self.workers, collate_fn=collate
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.validation, batch_size=None, num_workers=self.workers)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        moved = {name: part.to(device) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+        return batch._replace(**moved)
+
+    def on_train_start(self) -> None:
+        # Lightning's own handlers would stop between batches without our state; ours only set a flag.
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.stop = number
+
+    def training_step(self, drawn: Drawn, index: int) -> None:
+        step = self.done
+        images, plain, labels = augment.apply(drawn.images, drawn.labels, drawn.augmentation)
+        maps = self._maps("train", images, drawn.indices)
+        for cell in self.cells:
+            if cell.done == step:  # another cell of the list may have been further when all were killed
+                torch.manual_seed(key(self.settings["seed"], "step", step))
+                cell.step(Batch(images, plain, labels, drawn.labelled, self._own(cell, maps)), POINTS)
+        if self.done % self.steps:
+            self._between_steps()
+
+    def _between_steps(self) -> None:
+        late = time.monotonic() - self.saved > SAVE_EVERY
+        if late or self.stop:
+            self.save()
+        if self.stop:
+            raise Interrupted(f"signal {self.stop} after step {self.done}")
+
+    def on_validation_epoch_start(self) -> None:
+        classes = len(self.settings["classes"])
+        volumes = len(self.validation.volumes)
+        self.tallies = [
+            {
+                "confusion": torch.zeros(volumes, classes, classes, dtype=torch.int64),
+                "loss": [[] for _ in range(volumes)],
+            }
+            for _ in self.cells
+        ]
+
+    def validation_step(self, chunk: Chunk, index: int) -> None:
+        set_mode(self.models, False)
+        maps = self._maps("validation", chunk.images, slice(chunk.first, chunk.first + len(chunk.images)))
+        for cell, tally in zip(self.cells, self.tallies, strict=True):
+            if cell.done == self.done:
+                own = self._own(cell, maps)
+                own = cell.model.features(chunk.images) if own is None else own
+                outputs = cell.model.decode(own, chunk.images.shape[-2:])
+                prediction = cell.model.predict(outputs).argmax(1)
+                matrix = metrics.confusion(prediction, chunk.labels, tally["confusion"].shape[1])
+                tally["confusion"][chunk.volume] += matrix.cpu()
+                tally["loss"][chunk.volume] += [cell.validation_loss(outputs, chunk.labels)]
+        if self.stop:
+            raise Interrupted(f"signal {self.stop} while validating after step {self.done}")
+
+    def on_train_epoch_end(self) -> None:
+        for cell, tally in zip(self.cells, getattr(self, "tallies", [None] * len(self.cells)), strict=True):
+            if cell.done == self.done:
+                cell.end_epoch(
+                    self.done // self.steps, *(self._validated(tally) if tally else (None, None, None))
+                )
+        self.save()
+        if self.stop:
+            raise Interrupted(f"signal {self.stop} after epoch {self.done // self.steps}")
+
+    @staticmethod
+    def _validated(tally: dict[str, Any]) -> tuple[float | None, float | None, list[float | None]]:
+        """Validation Dice (as everywhere: classes, then volumes), loss, and Dice of each class over volumes."""
+        tables = [metrics.counts(matrix) for matrix in tally["confusion"]]
+        dice = metrics.mean(metrics.volume_dice(table) for table in tables)
+        loss = metrics.mean(value for volume in tally["loss"] for value in volume)
+        classes = range(1, tally["confusion"].shape[1])
+        by_class = [metrics.mean(metrics.dice(*map(int, table[c])) for table in tables) for c in classes]
+        return dice, loss, by_class
+
+    def save(self) -> None:
+        """Write every cell's state."""
+        for cell in self.cells:
+            cell.save()
+        self.saved = time.monotonic()
+
+
+def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
+    """Train (or adapt) cells to their end, from wherever their saved states are.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        SegShiftError: a loss is not finite, the features do not fit in memory, and the like.
+    """
+    _quiet()
+    torch.set_num_threads(cells[0].settings["training"].get("cpu_threads", 1))
+    training = Training(cells, prepared, workers)
+    if training.done >= training.epochs * training.steps:
+        return
+    training.to(cells[0].device)
+    training.fill_caches()
+    training.saved = time.monotonic()
+    validated = any(cell.objective.keep == "best" for cell in cells)
+    trainer = pl.Trainer(
+        max_epochs=training.epochs - training.done // training.steps,
+        accelerator="gpu" if cells[0].device.type == "cuda" else "cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validated else 0,
+        reload_dataloaders_every_n_epochs=1,  # the sampler's length says what is left of an epoch
+        plugins=[
+            LightningEnvironment()
+        ],  # inside Slurm, Lightning would requeue jobs behind Snakemake's back
+        inference_mode=False,
+    )
+    trainer.fit(training)
+
+
+def _quiet() -> None:
+    """Lightning explains itself at length; what matters to a user is printed by us."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for text in (".*configure_optimizers.*", ".*does not have many workers.*", ".*is smaller than the logging interval.*",
+                 ".*`_DataLoader.*", ".*isinstance.*LeafSpec.*", ".*GPU available but not used.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", text)

@@ -1,0 +1,87 @@
+# What the rules share: the grid, its folders, input functions of at most three lines, and what jobs need.
+from pathlib import Path
+
+from segshift import grid, lock, site
+from segshift.errors import SegShiftError
+from segshift.paths import Results
+
+RESULTS = Results("results")
+
+# Jobs on compute nodes parse this file again. They read the config that the workflow started with, so that an
+# edit, or half an edit, reaches no running workflow.
+CONFIG = config.get("folder", "config") if workflow.is_main_process else str(RESULTS.config)
+try:
+    GRID = grid.read(CONFIG)
+    SITE = site.read(Path(workflow.basedir) / "config" / "site.example.yaml", Path(CONFIG) / "site.yaml")
+except SegShiftError as error:
+    raise WorkflowError(str(error)) from None
+
+# One folder per trained cell; an adapted model lies below its cell and looks the same.
+RUN = "results/runs/{source}/{backbone}/{tuning}/{head}/{seed}"
+ADAPTED = f"{RUN}/{{adapt}}/{{target}}"
+
+
+wildcard_constraints:
+    source="[a-z0-9_]+",
+    backbone="[a-z0-9_]+",
+    tuning="[a-z0-9_]+",
+    head="[a-z0-9_]+",
+    seed="[0-9]+",
+    adapt="[a-z0-9_]+",
+    target="[a-z0-9_]+",
+    dataset="[a-z0-9_]+",
+    weights="[a-z0-9_]+",
+    experiment="[a-z0-9_]+",
+    model="([a-z0-9_]+/){4}[0-9]+(/[a-z0-9_]+/[a-z0-9_]+)?",
+
+
+# settings.yaml of every dataset and model. Only a file whose content changed is rewritten: its mtime says what
+# to make again. Not beside a running workflow, whose jobs must find what it started with.
+if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
+    grid.write_settings(GRID, RESULTS)
+    grid.copy_config(CONFIG, RESULTS)
+CHANGED = grid.changed_data(GRID, RESULTS)
+
+
+def model(wildcards):
+    """The model that a job is about, from its wildcards."""
+    path = wildcards.get("model") or "/".join(wildcards)
+    return grid.Model.parse(path)
+
+
+def manifests(datasets):
+    """Prepared datasets. Ancient, unless an entry changed since it was prepared."""
+    files = [f"results/data/{name}/manifest.json" for name in datasets]
+    return [file if file in CHANGED else ancient(file) for file in files]
+
+
+def data(wildcards):
+    one = model(wildcards)
+    return manifests([one.source, one.target] if one.target else [one.source])
+
+
+def targets(wildcards):
+    return manifests(GRID.targets[wildcards.model])
+
+
+def target_settings(wildcards):
+    return [f"results/data/{name}/settings.yaml" for name in GRID.targets[wildcards.model]]
+
+
+def weights(wildcards):
+    return [f"results/weights/{name}" for name in GRID.weights(model(wildcards))]
+
+
+def scores_of(experiment):
+    return [f"results/runs/{path}/scores.csv" for path in GRID.scored(experiment)]
+
+
+def gpus(wildcards):
+    """One, except on this machine if it has none: then trainings need not wait for each other."""
+    return 0 if workflow.local_exec and not Path("/dev/nvidiactl").exists() else 1
+
+
+def needs(rule):
+    """What a job of this rule asks of the machine."""
+    asked = site.needs(SITE, rule)
+    return asked | ({"gpu": gpus} if asked.get("gpu") else {})

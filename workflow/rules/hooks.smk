@@ -1,0 +1,38 @@
+# Hooks run in the workflow's own process only: not in a dry run, not in jobs, not when nothing is to be done.
+import subprocess
+
+
+def lost_inputs():
+    """Data or weights that are gone though finished models used them: making them here would train those again."""
+    for job in workflow.dag.needrun_jobs():
+        lost = [file for file in workflow.dag.reason(job).updated_input_run if file.is_ancient]
+        if lost and job.rule.name in ("train", "adapt") and Path(job.output[0]).exists():
+            yield from lost
+
+
+onstart:
+    if not LOCK:
+        raise WorkflowError(f"Another workflow works here: {(RESULTS.root / '.lock').read_text()}.")
+    if lost := sorted(set(lost_inputs())):
+        raise WorkflowError(f"Finished models would be trained again. First: snakemake {' '.join(lost)}")
+    if subprocess.run(["segshift", "check", "--config", str(RESULTS.config)]).returncode:
+        raise WorkflowError("Nothing was started.")
+    # The follower sends curves to MLflow while jobs run. It ends when its stdin closes, which the kernel does even
+    # if Snakemake is killed.
+    RESULTS.tracking.mkdir(parents=True, exist_ok=True)
+    with open(RESULTS.tracking / "follow.log", "a") as log:
+        globals()["FOLLOWER"] = subprocess.Popen(
+            ["segshift", "track", "--follow", "--config", str(RESULTS.config)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+onerror:
+    shell("segshift track --config results/.config || true")
+    for experiment in GRID.built:
+        shell(f"segshift tabulate {experiment} --partial --config results/.config || true")
+    failed = [f"{job.rule.name}={job.log}" for job in workflow.scheduler.failed] if workflow.scheduler else []
+    shell("segshift status --failed " + " ".join(failed))

@@ -1,0 +1,11 @@
+# Reads the numbers back from MLflow, and refuses where they differ from the score files.
+rule tabulate:
+    input:
+        "results/tracking/{experiment}.synced",
+    output:
+        "results/tables/{experiment}.csv",
+        "results/tables/{experiment}.md",
+    log:
+        "results/tables/{experiment}.log",
+    shell:
+        "exec segshift tabulate {wildcards.experiment} --config results/.config > {log} 2>&1"
