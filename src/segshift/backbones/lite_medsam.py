@@ -1,11 +1,11 @@
 """LiteMedSAM's image encoder: a TinyViT without patch stride, and SAM's neck.
 
-Source: LiteMedSAM (Ma et al., Segment Anything in Medical Images, Nature Communications 2024, and the CVPR 2024
-challenge "MedSAM on Laptop"); TinyViT: Wu et al., ECCV 2022. Five maps: the four stages, each before it is
-down-sampled (64 channels at stride 1, 128 at 2, 160 at 4, 320 at 4), and the neck's (256 at 4).
+Source: LiteMedSAM (Ma et al., Segment Anything in Medical Images, Nature Communications 2024, and the CVPR
+2024 challenge "MedSAM on Laptop"); TinyViT: Wu et al., ECCV 2022. Five maps: the four stages, each before it
+is down-sampled (64 channels at stride 1, 128 at 2, 160 at 4, 320 at 4), and the neck's (256 at 4).
 
-The original is fixed to 256 px; here any size works. 56 and 112 px fit the windows (7, 14 and 7 tokens) without
-padding. The stages differ in width, so tunings that share layers between blocks cannot hook in.
+The original is fixed to 256 px; here any size works. 56 and 112 px fit the windows (7, 14 and 7 tokens)
+without padding. The stages differ in width, so tunings that share layers between blocks cannot hook in.
 """
 
 from collections.abc import Sequence

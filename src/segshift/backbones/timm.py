@@ -1,9 +1,9 @@
 """Any network of the timm library by its name: vision transformers block by block, all others stage by stage.
 
-Plain vision transformers (timm's ``VisionTransformer`` and ``Eva`` classes) give one map a block and take hooks after
-each; convolutional and hierarchical networks give one map a stage and take none. A position table of another input
-size is resized by timm's own rule when weights are loaded (bicubic, with antialias), for DINOv2 too, whose own code
-does otherwise.
+Plain vision transformers (timm's ``VisionTransformer`` and ``Eva`` classes) give one map a block and take
+hooks after each; convolutional and hierarchical networks give one map a stage and take none. A position table
+of another input size is resized by timm's own rule when weights are loaded (bicubic, with antialias), for
+DINOv2 too, whose own code does otherwise.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ EXAMPLES = [
 
 
 class Timm(Backbone):
-    """Shared part: the network, its entrance, and how a whole copy of it is made for comparison with weights."""
+    """Shared part: the network, its entrance, and how a whole copy of it is made to compare weights with."""
 
     def __init__(self, create: "partial[nn.Module]", image_size: int, normalize: str) -> None:
         super().__init__()
@@ -72,6 +72,10 @@ class Transformer(Timm):
         ]
         self.early, self.last = 0, len(self.maps) - 1
         self.hooks = [one.channels for one in self.maps]
+        if image_size % self.maps[0].stride:
+            raise SegShiftError(
+                f"backbone timm: image_size {image_size} is not divisible by its patch, {self.maps[0].stride}"
+            )
         if final_norm != "none" and isinstance(self.net.norm, nn.Identity):
             raise SegShiftError(
                 f"backbone timm: {self.net.pretrained_cfg['architecture']} has no final norm of its tokens; "
@@ -176,7 +180,8 @@ def build(
         image_size: side of its input in pixels.
         model: timm's name, such as ``vit_base_patch14_dinov2`` or ``resnet50``.
         normalize: ``imagenet``, ``unit`` (each slice to [0, 1]) or ``none``.
-        final_norm: vision transformers only: ``all`` maps get the final layer norm, the ``last``, or ``none``.
+        final_norm: plain vision transformers only: which maps get the final layer norm, ``all``, ``last`` or
+            ``none``.
         fixed_position: the position table never learns, as MAE's sine-cosine table.
         **extra: keywords of the timm model, such as ``depth``.
 
@@ -202,7 +207,7 @@ def build(
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise SegShiftError(
-            f"backbone timm: {model} cannot be built at {image_size} px with {extra or 'no further parameters'}: {error}"
+            f"backbone timm: {model} cannot be built at {image_size} px with parameters {extra}: {error}"
         ) from error
     if fixed_position:
         _fix_position(backbone)
@@ -212,8 +217,8 @@ def build(
 def load(backbone: Timm, state: dict[str, Any]) -> None:
     """Load official or timm weights, strictly: every key of the network, no other but those of a classifier.
 
-    Layouts that timm knows are converted by its own filter (DINOv2's flat file, MAE's ``model`` key, position tables
-    of another input size).
+    Layouts that timm knows are converted by its own filter (DINOv2's flat file, MAE's ``model`` key, position
+    tables of another input size).
 
     Raises:
         SegShiftError: listing every missing, unexpected and misshaped key.

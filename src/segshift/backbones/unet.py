@@ -1,7 +1,7 @@
 """U-Net up to its last feature map (Ronneberger et al., 2015); head ``own`` is its last 1 × 1 convolution.
 
-It differs from the paper as most code today does: padded convolutions, batch norm after each of them, three input
-channels. Trained from scratch with tuning ``full``.
+It differs from the paper as most code today does: padded convolutions, batch norm after each of them, three
+input channels. Trained from scratch with tuning ``full``.
 """
 
 import torch
@@ -32,7 +32,7 @@ class UNet(Backbone):
         super().__init__()
         if image_size % 2**depth:
             raise SegShiftError(
-                f"backbone unet: image_size {image_size} is not divisible by {2**depth} (2 to the power of its depth)"
+                f"backbone unet: image_size {image_size} is not divisible by {2**depth}, that is 2**depth"
             )
         self.image_size = image_size
         self.maps = [Map(width, 1, (image_size, image_size))]

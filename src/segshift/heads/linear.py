@@ -1,6 +1,6 @@
 """Linear head on the last four maps: concatenation, batch norm, channel dropout, 1 × 1 convolution.
 
-Source: the thesis, section 3.2 (as in DINOv2, Oquab et al., 2023, section 7.4, there with four blocks' maps). On a
+Source: the thesis's linear head, after DINOv2's probe on four blocks (Oquab et al., 2023, section 7.4). On a
 backbone whose maps differ in stride every map is brought to the finest of the four.
 """
 

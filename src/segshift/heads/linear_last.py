@@ -1,7 +1,7 @@
 """Linear head on one map: the neck's where the backbone has a neck (SAM's family), else the last.
 
-The plainest probe of what a backbone's output holds. The neck counts as the output because it is pretrained as such:
-it is what SAM's own decoder sees.
+The plainest probe of what a backbone's output holds. The neck counts as the output because it is pretrained
+as such: it is what SAM's own decoder sees.
 """
 
 from segshift.contracts import Backbone, Map

@@ -34,8 +34,8 @@ def taps(backbone: Backbone) -> list[int]:
     """
     if len(backbone.maps) != 1:
         raise SegShiftError(
-            f"head own ends a network that has its own decoder (one map); backbone {module_name(backbone)} is an "
-            f"encoder with {len(backbone.maps)} maps: choose another head"
+            f"head own ends a network that has its own decoder (one map); backbone {module_name(backbone)} "
+            f"is an encoder with {len(backbone.maps)} maps: choose another head"
         )
     return [0]
 

@@ -1,8 +1,8 @@
 """A light U-Net decoder over maps of falling stride: the fair head for CNNs and hierarchical encoders.
 
-After Ronneberger et al., U-Net, 2015. It differs in that every map is first projected to one small width, upsampling
-is bilinear, and each step has one 3 × 3 convolution. On a plain vision transformer, whose maps share one stride, it
-fuses the last four blocks' maps without upsampling.
+After Ronneberger et al., U-Net, 2015. It differs in that every map is first projected to one small width,
+upsampling is bilinear, and each step has one 3 × 3 convolution. On a plain vision transformer, whose maps
+share one stride, it fuses the last four blocks' maps without upsampling.
 """
 
 import torch
@@ -23,7 +23,7 @@ class Pyramid(Head):
         maps: the tapped maps, shallow to deep.
         classes: number of classes, background included.
         width: channels of every step.
-        dropout: probability with which a channel of a slice is set to 0 in training, before the last convolution.
+        dropout: probability with which a channel of a slice is set to 0 in training, before the last layer.
     """
 
     def __init__(self, maps: list[Map], classes: int, width: int, dropout: float) -> None:

@@ -8,8 +8,8 @@ from segshift.contracts import Backbone
 def drop_hooks_after(backbone: Backbone, last: int) -> None:
     """Drop what hangs behind the blocks that ``use`` drops, and the notes about it.
 
-    A tuning may have filled ``after`` before the head was known. Its modules behind the last tapped block would
-    never learn, yet be counted and saved.
+    A tuning may have filled ``after`` before the head was known. Its modules behind the last tapped block
+    would never learn, yet be counted and saved.
 
     Args:
         backbone: a backbone that is dropping its blocks behind ``last``.

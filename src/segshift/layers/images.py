@@ -12,7 +12,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def resize(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bilinear resizing, ``align_corners=False``; (B, C, h, w) -> (B, C, *grid). A map of that size is returned as is."""
+    """Bilinear, unaligned corners: (B, C, h, w) -> (B, C, *grid); a map of that size stays as it is."""
     if tuple(maps.shape[-2:]) == tuple(grid):
         return maps
     return functional.interpolate(maps, size=grid, mode="bilinear", align_corners=False)
@@ -23,7 +23,7 @@ class Prepare(nn.Module):
 
     Args:
         image_size: side of the backbone's input in pixels.
-        normalize: ``imagenet`` (mean and deviation of ImageNet), ``unit`` (each slice's own minimum and maximum to
+        normalize: ``imagenet`` (mean and deviation of ImageNet), ``unit`` (each slice's own extremes to
             0 and 1; a constant slice gives 0) or ``none``.
         backbone: name of the backbone module, for the error.
 

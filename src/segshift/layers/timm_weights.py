@@ -14,7 +14,8 @@ def to_layout(state: dict[str, Any], whole: nn.Module, keep: set[str]) -> dict[s
     """Bring weights into timm's layout.
 
     Args:
-        state: the file's content; the weights themselves, or a dict that holds them as ``state_dict`` or ``model``.
+        state: the file's content; the weights themselves, or a dict that holds them as ``state_dict`` or
+        ``model``.
         whole: a complete copy of the network (the meta device is enough).
         keep: the keys that are needed.
 

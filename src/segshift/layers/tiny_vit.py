@@ -1,7 +1,7 @@
-"""Parts of TinyViT (Wu et al., TinyViT: Fast Pretraining Distillation for Small Vision Transformers, ECCV 2022).
+"""Parts of TinyViT (Wu et al., Fast Pretraining Distillation for Small Vision Transformers, ECCV 2022).
 
-All work on maps (B, C, h, w). Attribute names are the key names of published weights. Stochastic depth is left out:
-LiteMedSAM, the only user, has a rate of 0.
+All work on maps (B, C, h, w). Attribute names are the key names of published weights. Stochastic depth is
+left out: LiteMedSAM, the only user, has a rate of 0.
 """
 
 import torch
@@ -64,7 +64,7 @@ class Downsample(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention in a window, with one learned bias a head for each absolute offset (|Δy|, |Δx|)."""
+    """Multi-head attention in a window, with a learned bias a head for each absolute offset (|Δy|, |Δx|)."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -105,8 +105,8 @@ class Perceptron(nn.Module):
 class WindowBlock(nn.Module):
     """Window attention, depth-wise 3 × 3 convolution, perceptron.
 
-    A map whose sides the window does not divide is padded with zeros below and on the right; the padding takes part
-    in the attention, as in the original.
+    A map whose sides the window does not divide is padded with zeros below and on the right; the padding
+    takes part in the attention, as in the original.
     """
 
     def __init__(self, width: int, heads: int, window: int) -> None:

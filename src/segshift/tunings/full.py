@@ -1,7 +1,7 @@
 """Full: every parameter of the backbone learns, except those that are fixed by its design.
 
-MAE's sine-cosine position embedding asks for no gradient when it is built (He et al., Masked Autoencoders, 2022); it
-stays so.
+MAE's sine-cosine position embedding asks for no gradient when it is built (He et al., Masked Autoencoders,
+2022); it stays so.
 """
 
 from segshift.contracts import Backbone

@@ -1,9 +1,9 @@
 """Rein: learned tokens that refine the frozen backbone's features after every block.
 
-Source: Wei et al., Stronger, Fewer, & Superior: Harnessing Vision Foundation Models for Domain Generalized Semantic
-Segmentation, CVPR 2024, section 3. With ``rank`` the tokens are products of two low-rank matrices (the paper's
-Rein-LoRA). The reference implementation also holds ``transform`` and ``merge`` layers, which make queries for a mask
-decoder that is not used here; they would influence nothing and are left out.
+Source: Wei et al., Stronger, Fewer, & Superior: Harnessing Vision Foundation Models for Domain Generalized
+Semantic Segmentation, CVPR 2024, section 3. With ``rank`` the tokens are products of two low-rank matrices
+(the paper's Rein-LoRA). The reference implementation also holds ``transform`` and ``merge`` layers, which
+make queries for a mask decoder that is not used here; they would influence nothing and are left out.
 """
 
 import math

@@ -1,0 +1,72 @@
+"""What several tests share."""
+
+import math
+import re
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+EMBEDDING = re.compile(r"(tokens?|_embed|point_embeddings\.\d+)\.weight$")
+
+
+class Reference:
+    """Weights and inputs by a rule, so that numbers of an original implementation need no weights file.
+
+    Every value follows from a tensor's name in the original's state dict and its shape there. Numbers in
+    tests were computed in double precision by the originals, from weights rounded once to float32.
+    """
+
+    @staticmethod
+    def unit(name, shape, seed=1):
+        """Uniform numbers of mean 0 and variance 1 by an integer hash of seed, name and position."""
+        bits = np.arange(int(np.prod(shape)), dtype=np.uint32)
+        bits ^= np.uint32(zlib.crc32(f"{seed}:{name}".encode()))
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            bits ^= bits >> np.uint32(shift)
+            bits *= np.uint32(factor)
+        bits ^= bits >> np.uint32(16)
+        return (math.sqrt(3) * (2 * ((bits.astype(np.float64) + 0.5) / 2**32) - 1)).reshape(shape)
+
+    @classmethod
+    def weight(cls, name, shape, seed=1):
+        """The value of a parameter or buffer with this name in the original, as a double tensor."""
+        unit = cls.unit(name, shape, seed)
+        last = name.split(".")[-1]
+        if last == "running_var":
+            values = 1 + 0.1 * unit**2
+        elif last == "running_mean":
+            values = 0.05 * unit
+        elif unit.size == 1:
+            values = 0.6 + 0.2 * unit
+        elif unit.ndim == 1:
+            values = 1 + 0.1 * unit if last in ("weight", "gamma") else 0.05 * unit
+        elif last != "weight" or EMBEDDING.search(name):
+            values = 0.3 * unit
+        else:
+            values = (1.4 if unit.ndim == 4 else 1.0) / math.sqrt(np.prod(shape[1:])) * unit
+        return cls.rounded(values)
+
+    @classmethod
+    def features(cls, name, shape, seed=1):
+        """An input map or token sequence."""
+        return cls.rounded(cls.unit(f"input:{name}", shape, seed))
+
+    @classmethod
+    def image(cls, shape, seed=1):
+        """An input image (B, C, H, W), about -1.5 to 1.5."""
+        b, c, i, j = np.meshgrid(*[np.arange(n, dtype=np.float64) for n in shape], indexing="ij")
+        waves = np.sin(0.11 * i + 0.5 * c + 0.7 * b + seed) * np.cos(0.07 * j - 0.3 * c)
+        return cls.rounded(waves + 0.5 * np.sin(0.013 * i * j + 0.9 * c + 0.2 * b))
+
+    @staticmethod
+    def rounded(values):
+        """Rounded once to float32, then exact in double."""
+        return torch.tensor(np.asarray(values, dtype=np.float32).astype(np.float64))
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """See ``Reference``."""
+    return Reference
