@@ -49,6 +49,45 @@ def test_maes_first_block_gives_the_originals_numbers(reference):
     assert patches[[index - 768 for index in INDEX]].tolist() == pytest.approx(TOKENS, abs=1e-8)
 
 
+# The patches of norm(block 0) of facebookresearch/dinov2's vit_small, and vit_base with 4 registers, at 224 px
+# with the table of 518 px, and the flat positions of the numbers.
+DINO_INDEX = [0, 4317, 14007, 16090, 25780, 35470, 45160, 47243]
+SMALL = [
+    -0.6401869191, 0.5849553964, 0.8673745235, -0.7319285537,
+    -0.7997290213, 0.1667210794, -0.4253700143, -1.793701745,
+]  # fmt: skip
+REGISTERS = [
+    0.6463454154, 0.6546947921, 0.758321418, -0.8003299661,
+    0.1141867226, 1.001755388, 0.4842624642, -1.88310272,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "expected"),
+    [("vit_small_patch14_dinov2", 2, SMALL), ("vit_base_patch14_reg4_dinov2", 1, REGISTERS)],
+)
+@torch.no_grad()
+def test_dinov2s_first_block_gives_the_originals_numbers(reference, model, batch, expected):
+    backbone = timm.build(image_size=224, model=model, depth=1, normalize="none", positions="dinov2")
+    shapes = {name: tuple(one.shape) for name, one in backbone.net.state_dict().items()}
+    width = shapes["cls_token"][-1]
+    original = {name: shape for name, shape in shapes.items() if name != "reg_token"}
+    original |= {"pos_embed": (1, 1370, width), "mask_token": (1, width)}
+    if "reg_token" in shapes:
+        original["register_tokens"] = shapes["reg_token"]
+    backbone = backbone.double()
+    timm.load(backbone, {name: reference.weight(name, shape) for name, shape in original.items()})
+    (features,) = backbone.eval()(reference.image((batch, 3, 224, 224)), [0])
+    assert features.shape == (batch, width, 16, 16)
+    assert features.flatten()[DINO_INDEX].tolist() == pytest.approx(expected, abs=1e-8)
+
+
+def test_dinov2s_learning_parameters_are_the_thesiss():
+    with torch.device("meta"):
+        backbone = timm.build(image_size=224, model="vit_base_patch14_dinov2", positions="dinov2")
+    assert parameters(backbone) == 86_579_712
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -176,9 +215,11 @@ def test_dinov2s_own_layout_and_another_input_size_are_brought_to_ours():
         ({**VIT, "no_such": 1}, "vit_tiny_patch16_224 cannot be built at 32 px .*no_such"),
         ({**VIT, "patch_drop_rate": 0.5}, "patch_drop_rate"),
         ({**timm.EXAMPLES[2], "final_norm": "all"}, "eva02_tiny_patch14_224 has no final norm"),
+        ({**VIT, "positions": "dinov2"}, "positions dinov2 is for DINOv2's models, not for vit_tiny"),
+        ({**VIT, "positions": "bicubic"}, "unknown positions 'bicubic'"),
         ({**VIT, "image_size": 40}, "image_size 40 is not divisible by its patch, 16"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_what_is_refused(entry, sentence):
     with pytest.raises(SegShiftError, match=sentence):

@@ -2,8 +2,8 @@
 
 Plain vision transformers (timm's ``VisionTransformer`` and ``Eva`` classes) give one map a block and take
 hooks after each; convolutional and hierarchical networks give one map a stage and take none. A position table
-of another input size is resized by timm's own rule when weights are loaded (bicubic, with antialias), for
-DINOv2 too, whose own code does otherwise.
+of another input size is resized once, when weights are loaded, by timm's rule (bicubic, with antialias), or
+with ``positions: dinov2`` as DINOv2's own code does.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,14 @@ from torch import Tensor, nn
 
 from segshift.contracts import Backbone, Map
 from segshift.errors import SegShiftError, unknown
+from segshift.layers import dinov2_positions
 from segshift.layers.blocks import drop_hooks_after
 from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.timm_weights import to_layout
 
 FINAL_NORMS = ("all", "last", "none")
+POSITIONS = ("timm", "dinov2")
 EXAMPLE = {"image_size": 32, "model": "vit_tiny_patch16_224", "depth": 5, "embed_dim": 24, "num_heads": 2}
 EVA = {"model": "eva02_tiny_patch14_224", "patch_size": 8, "depth": 3, "embed_dim": 24, "num_heads": 2}
 EXAMPLES = [
@@ -61,13 +63,14 @@ class Transformer(Timm):
     """A plain vision transformer; one map a block."""
 
     def __init__(
-        self, create: "partial[nn.Module]", image_size: int, normalize: str, final_norm: str
+        self, create: "partial[nn.Module]", image_size: int, normalize: str, final_norm: str, positions: str
     ) -> None:
         super().__init__(create, image_size, normalize)
-        grid = tuple(self.net.patch_embed.grid_size)
         self.final_norm = final_norm
+        self.positions = positions
+        side = image_size // self.net.feature_info[0]["reduction"]
         self.maps = [
-            Map(info["num_chs"], int(info["reduction"]), grid)
+            Map(info["num_chs"], int(info["reduction"]), (side, side))
             for info in self.net.feature_info[: len(self.net.blocks)]
         ]
         self.early, self.last = 0, len(self.maps) - 1
@@ -112,7 +115,10 @@ class Transformer(Timm):
 
     def _embed(self, images: Tensor) -> tuple[Tensor, Sequence[Tensor] | None]:
         """Tokens (B, prefix + N, D), and for rotary position embeddings one table a block."""
-        embedded = self.net._pos_embed(self.net.patch_embed(images))
+        patches = self.net.patch_embed(images)
+        if self.positions == "dinov2":
+            return self.net.norm_pre(dinov2_positions.embed(self.net, patches)), None
+        embedded = self.net._pos_embed(patches)
         tokens, rotation = embedded if isinstance(embedded, tuple) else (embedded, None)
         if rotation is not None and not getattr(self.net, "rope_mixed", False):
             rotation = [rotation] * len(self.net.blocks)
@@ -172,6 +178,7 @@ def build(
     normalize: str = "imagenet",
     final_norm: str = "all",
     fixed_position: bool = False,
+    positions: str = "timm",
     **extra: Any,
 ) -> Timm:
     """Build a network of timm with random weights; nothing is ever downloaded.
@@ -183,6 +190,7 @@ def build(
         final_norm: plain vision transformers only: which maps get the final layer norm, ``all``, ``last`` or
             ``none``.
         fixed_position: the position table never learns, as MAE's sine-cosine table.
+        positions: how a position table meets another input size: ``timm``, or ``dinov2`` for DINOv2's models.
         **extra: keywords of the timm model, such as ``depth``.
 
     Raises:
@@ -195,13 +203,19 @@ def build(
         raise unknown("backbone timm: unknown final_norm", final_norm, FINAL_NORMS)
     if "patch_drop_rate" in extra:
         raise SegShiftError("backbone timm: patch_drop_rate leaves holes in the maps and cannot be used")
+    if positions not in POSITIONS:
+        raise unknown("backbone timm: unknown positions", positions, POSITIONS)
     sizes = {"img_size": image_size} if timm.get_pretrained_cfg(model).fixed_input_size else {}
+    if positions == "dinov2":
+        if "dinov2" not in model:
+            raise SegShiftError(f"backbone timm: positions dinov2 is for DINOv2's models, not for {model}")
+        sizes = {"dynamic_img_size": True}  # the table keeps the size of the pretraining
     create = partial(timm.create_model, model, pretrained=False, num_classes=0, **sizes, **extra)
     try:
         with torch.device("meta"):
             transformer = isinstance(create(), VisionTransformer | Eva)
         backbone = (
-            Transformer(create, image_size, normalize, final_norm)
+            Transformer(create, image_size, normalize, final_norm, positions)
             if transformer
             else Stages(create, image_size, normalize)
         )
