@@ -49,8 +49,8 @@ def test_maes_first_block_gives_the_originals_numbers(reference):
     assert patches[[index - 768 for index in INDEX]].tolist() == pytest.approx(TOKENS, abs=1e-8)
 
 
-# The patches of norm(block 0) of facebookresearch/dinov2's vit_small, and vit_base with 4 registers, at 224 px
-# with the table of 518 px, and the flat positions of the numbers.
+# The patches of norm(block 0) of facebookresearch/dinov2's vit_small, and vit_base with 4 registers,
+# at 224 px with the table of 518 px, and the flat positions of the numbers.
 DINO_INDEX = [0, 4317, 14007, 16090, 25780, 35470, 45160, 47243]
 SMALL = [
     -0.6401869191, 0.5849553964, 0.8673745235, -0.7319285537,
