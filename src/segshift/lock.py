@@ -12,7 +12,9 @@ from typing import IO
 from segshift.errors import SegShiftError
 
 BEAT = 10.0  # seconds between heartbeats
-STALE = 120.0  # a heartbeat older than this is a dead process (file systems of a cluster differ in their clocks)
+STALE = (
+    120.0  # a heartbeat older than this is a dead process (file systems of a cluster differ in their clocks)
+)
 
 
 def take(file: str | Path) -> IO[str] | None:

@@ -252,5 +252,6 @@ def _quiet() -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for text in (".*configure_optimizers.*", ".*does not have many workers.*", ".*is smaller than the logging interval.*",
-                 ".*`_DataLoader.*", ".*isinstance.*LeafSpec.*", ".*GPU available but not used.*"):  # fmt: skip
+                 ".*`_DataLoader.*", ".*isinstance.*LeafSpec.*", ".*GPU available but not used.*",
+                 ".*module\\(s\\) in eval mode.*"):  # fmt: skip
         warnings.filterwarnings("ignore", text)

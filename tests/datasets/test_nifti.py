@@ -8,7 +8,7 @@ from segshift.datasets import nifti
 from segshift.errors import SegShiftError
 
 OBLIQUE = np.array([[-0.99, 0.1, 0.0, 40], [0.1, 0.99, 0.05, -60], [0.0, -0.05, 2.0, 10], [0, 0, 0, 1]])
-PATTERNS = {"images": "{id}_T1.nii.gz", "labels": "{id}_Label.nii.gz"}
+PATTERNS = {"image_files": "{id}_T1.nii.gz", "label_files": "{id}_Label.nii.gz"}
 
 
 def save(folder, name="a", affine=OBLIQUE, shape=(4, 5, 6), label=None, image=None, label_affine=None):
@@ -73,8 +73,8 @@ def test_splits_patients_and_names_from_patterns(tmp_path):
         save(tmp_path / folder, name)
     cases = nifti.cases(
         tmp_path,
-        images="{split}/{id}_T1.nii.gz",
-        labels="{split}/{id}_Label.nii.gz",
+        image_files="{split}/{id}_T1.nii.gz",
+        label_files="{split}/{id}_Label.nii.gz",
         patient="^([^_]+)_",
         split_names={"train": "tr", "validation": "val"},
     )
@@ -91,9 +91,9 @@ def test_repeated_id_and_labels_beside_images(tmp_path):
         (tmp_path / name).mkdir()
         for end in (".nii", "_seg.nii"):
             nibabel.Nifti1Image(np.eye(3)[None], np.eye(4)).to_filename(tmp_path / name / f"{name}{end}")
-    cases = nifti.cases(tmp_path, images="{id}/{id}.nii", labels="{id}/{id}_seg.nii")
+    cases = nifti.cases(tmp_path, image_files="{id}/{id}.nii", label_files="{id}/{id}_seg.nii")
     assert [case.id for case in cases] == ["s1", "s2"] and {case.split for case in cases} == {None}
-    flat = nifti.cases(tmp_path / "s1", images="{id}.nii", labels="{id}_seg.nii")
+    flat = nifti.cases(tmp_path / "s1", image_files="{id}.nii", label_files="{id}_seg.nii")
     assert [case.id for case in flat] == ["s1"]
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_found(tmp_path):
     with pytest.raises(SegShiftError, match="unknown split 'val'"):
         only(tmp_path, split_names={"val": "v"})
     with pytest.raises(SegShiftError, match="must both hold {id}"):
-        nifti.cases(tmp_path, images="{split}.nii", labels="{id}.nii")
+        nifti.cases(tmp_path, image_files="{split}.nii", label_files="{id}.nii")
     (tmp_path / "a_Label.nii.gz").unlink()
     with pytest.raises(SegShiftError, match="no such file: .*a_Label.nii.gz, the label of a_T1.nii.gz"):
         only(tmp_path)

@@ -245,7 +245,7 @@ def test_the_plane_is_handed_to_a_reader_that_takes_one(tmp_path):
         )
     folder = tmp_path / "results/data/mr"
     folder.mkdir(parents=True)
-    reader = {"module": "nifti", "images": "{id}.nii", "labels": "{id}_seg.nii"}
+    reader = {"module": "nifti", "image_files": "{id}.nii", "label_files": "{id}_seg.nii"}
     settings = SETTINGS | {"plane": "coronal", "reader": reader, "labels": None, "preprocess": ["min_max"]}
     settings |= {"splits": {"train": ["a"], "validation": ["b"], "test": ["c"]}}
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))

@@ -78,7 +78,7 @@ def scores_of(experiment):
 
 def gpus(wildcards):
     """One, except on this machine if it has none: then trainings need not wait for each other."""
-    return 0 if workflow.local_exec and not Path("/dev/nvidiactl").exists() else 1
+    return 0 if workflow.local_exec and not site.local_gpu() else 1
 
 
 def needs(rule):
