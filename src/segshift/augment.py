@@ -1,8 +1,8 @@
 """Augmentation in two halves: ``draw`` (numpy, per slice) and ``apply`` (torch, a whole batch, any device).
 
 Written here because no library takes a seed per sample of a batch, and CPU and GPU must draw the same.
-Transforms and their order are the thesis's (4.2.3): elastic, structural, photometric. Lengths are given in pixels of
-a 256 × 256 slice and scale with the slice.
+Transforms and their order are the thesis's (4.2.3): elastic, structural, photometric. Lengths are given in
+pixels of a 256 × 256 slice and scale with the slice.
 """
 
 from collections.abc import Sequence
@@ -45,12 +45,14 @@ def draw(
 
 
 def _draw_elastic(random, size, *, probability=0.25, sigma=20.0, alpha=1000.0) -> Drawn:
-    """Displacement (2, H, W) in pixels: per axis, Gaussian-smoothed uniform noise times alpha (Simard et al. 2003)."""
+    """Displacement (2, H, W) in pixels: per axis, Gaussian-smoothed uniform noise times alpha (Simard et al.
+    2003)."""
     if random.random() >= probability:
         return {}
     scale = np.array(size) / REFERENCE
     noise = random.uniform(-1, 1, (2, *size))
-    # Smoothing over sigma·s pixels leaves 1/s of the amplitude per unit of s, and lengths shrink by s: alpha·s².
+    # Smoothing over sigma·s pixels leaves 1/s of the amplitude per unit of s, and lengths shrink by s:
+    # alpha·s².
     smooth = [gaussian_filter(axis, sigma * scale, mode="constant") for axis in noise]
     return {"displacement": (np.stack(smooth) * alpha * scale.prod()).astype(np.float32)}
 
@@ -94,7 +96,8 @@ def apply(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
 
 
 def _warp(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tensor, Tensor]:
-    """Elastic, then structural, in one resampling: output pixel p shows input at q + displacement(q), q = T⁻¹ p."""
+    """Elastic, then structural, in one resampling: output pixel p shows input at q + displacement(q), q = T⁻¹
+    p."""
     height, width = images.shape[-2:]
     q = _structural(drawn, height, width, images.device)  # (B, H, W, 2) as (row, column) in pixels
     inside = ((q >= -0.5) & (q <= q.new_tensor([height - 0.5, width - 0.5]))).all(-1)

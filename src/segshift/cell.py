@@ -1,13 +1,15 @@
-"""A model in training: what learns, its optimizer and schedule, what was selected so far, and its folder's files.
+"""A model in training: what learns, its optimizer and schedule, what was selected so far, and its folder's
+files.
 
-``resume/`` in a model's folder holds, while it is trained, ``state.ckpt`` and the selected weights of the best epochs;
-afterwards ``ready/``: hard links to the finished files, since a workflow manager that was killed removes the declared
-ones of jobs that finished without it.
+``resume/`` in a model's folder holds, while it is trained, ``state.ckpt`` and the selected weights of the
+best epochs; afterwards ``ready/``: hard links to the finished files, since a workflow manager that was killed
+removes the declared ones of jobs that finished without it.
 """
 
 import json
 import os
 import shutil
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segshift import losses, model as models
+from segshift import losses
+from segshift import model as models
 from segshift.contracts import Batch, Objective, trained_state
 from segshift.errors import SegShiftError
 from segshift.model import Segmenter
@@ -25,7 +28,8 @@ OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch
 
 
 def learning_rate(step: int, total: int, training: dict[str, Any]) -> float:
-    """Learning rate of a step, 0-based: linear warm-up from 0, then linear decay to 0 at the last (thesis, 4.2.3)."""
+    """Learning rate of a step, 0-based: linear warm-up from 0, then linear decay to 0 at the last (thesis,
+    4.2.3)."""
     base = training["learning_rate"]
     if training.get("schedule", "linear") == "constant":
         return base
@@ -77,7 +81,7 @@ class Cell:
         self._load()
         self.journal = Journal(self.folder)
         self.run = self.run or f"{int(time.time() * 1000):x}{os.getpid():x}"
-        self.journal.start(self.run, self._parameters(), {"cell": self.settings["cell"]})
+        self.journal.start(self.run, self._parameters(), _tags(self.device))
         if self.done:
             print(f"{self.settings['cell']}: goes on after step {self.done} of {self.total}", flush=True)
 
@@ -104,9 +108,8 @@ class Cell:
             aside.mkdir()
             for part in self.resume.glob("*.ckpt"):
                 part.rename(aside / part.name)
-            print(
-                f"{self.settings['cell']}: its saved state is of other settings, code or data; it is kept in {aside}"
-            )
+            what = "a saved state of other settings, code or data"
+            print(f"{self.settings['cell']}: {what} was set aside in {aside}", flush=True)
             return
         with torch.no_grad():
             for name, tensor in self.tensors.items():
@@ -244,6 +247,12 @@ def place(folder: Path) -> bool:
     for file in (folder / "resume").glob("*.ckpt"):
         file.unlink()
     return True
+
+
+def _tags(device: torch.device) -> dict[str, str]:
+    """Where an attempt ran."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return {"host": socket.gethostname(), "device": str(device)} | ({"job": job} if job else {})
 
 
 def _link(source: Path, to: Path) -> None:

@@ -1,4 +1,5 @@
-"""Read and validate ``config/*.yaml``: every mistake is one sentence that names the file, the entry and the key.
+"""Read and validate ``config/*.yaml``: every mistake is one sentence that names the file, the entry and the
+key.
 
 Plain Python, pydantic and YAML: no torch, no Snakemake, for every cluster job reads this again.
 """
@@ -26,7 +27,8 @@ class Strict(BaseModel):
 
 
 class Entry(Strict):
-    """A named choice on an axis: a module, and parameters of that module beside the keys of the entry's kind."""
+    """A named choice on an axis: a module, and parameters of that module beside the keys of the entry's
+    kind."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -39,7 +41,8 @@ class Entry(Strict):
 
 
 class Backbone(Entry):
-    """``weights: null`` with ``init_seed`` is a random twin; ``calibrate`` takes its batch-norm statistics from data."""
+    """``weights: null`` with ``init_seed`` is a random twin; ``calibrate`` takes its batch-norm statistics
+    from data."""
 
     image_size: int = Field(gt=0)
     weights: str | None = None
@@ -280,7 +283,8 @@ def _check_names(config: Config) -> None:
         for name in entries if isinstance(entries, dict) and file != "labels" else ():
             if not NAME.fullmatch(str(name)):
                 raise SegShiftError(
-                    f"{config.folder}/{file}.yaml: the name {name!r} may hold a-z, 0-9 and _ only, since it is a folder"
+                    f"{config.folder}/{file}.yaml: the name {name!r} is a folder's too and may "
+                    "hold a-z, 0-9 and _ only"
                 )
 
 
@@ -330,7 +334,8 @@ def _check_references(config: Config) -> None:
 
 
 def _check_siblings(config: Config) -> None:
-    """Datasets of one anatomy are scored on each other: same plane, same classes, sane label maps and steps."""
+    """Datasets of one anatomy are scored on each other: same plane, same classes, sane label maps and
+    steps."""
     steps = modules.steps()
     first: dict[str, str] = {}
     for name, entry in config.datasets.items():

@@ -1,14 +1,13 @@
-"""What a backbone, a head and an adaptation promise each other. One function a plug-in, see the end of this page.
+"""What a backbone, a head and an adaptation promise each other.
 
-Plug-ins live one module a file in ``backbones/``, ``tunings/``, ``heads/``, ``adaptations/`` and ``datasets/``:
+A plug-in is one module, one file, in one of five folders:
 
-==================== =========================================================================================
-``backbones/<m>.py``  ``build(*, image_size, **parameters) -> Backbone``; optional ``load(backbone, state)``: strict
-``tunings/<m>.py``    ``build(backbone, *, side=None, **parameters) -> Backbone``: what may learn, and how
-``heads/<m>.py``      ``taps(backbone) -> list[int]`` and ``build(maps, classes, **parameters) -> Head``
-``adaptations/<m>.py`` ``build(model, **parameters) -> Objective``
-``datasets/<m>.py``   ``cases(folder, **parameters) -> list[Case]`` and ``read(case) -> Volume`` (see ``volumes.py``)
-==================== =========================================================================================
+* ``backbones/<m>.py``: ``build(*, image_size, **parameters) -> Backbone``; ``load(backbone, state)``, strict.
+* ``tunings/<m>.py``: ``build(backbone, *, side=None, **parameters) -> Backbone``: what may learn, and how.
+* ``heads/<m>.py``: ``taps(backbone) -> list[int]``; ``build(maps, classes, **parameters) -> Head``; where it
+  starts from weights, ``load(head, states)``.
+* ``adaptations/<m>.py``: ``build(model, **parameters) -> Objective``.
+* ``datasets/<m>.py``: ``cases(folder, **parameters) -> list[Case]``; ``read(case) -> Volume``.
 
 Each may carry ``EXAMPLE = {...}``: parameters of its tiniest instance, for the product contract test.
 """
@@ -35,8 +34,8 @@ class Map(NamedTuple):
 class Backbone(nn.Module):
     """Images to feature maps. A tuned backbone is a backbone.
 
-    Subclasses set the attributes below and implement ``forward``. The token layout (class and register tokens,
-    [B, N, D] or [B, h, w, D]) is the backbone's business; modules in ``after`` see patch tokens only.
+    Subclasses set the attributes below and implement ``forward``. The token layout (class and register
+    tokens, [B, N, D] or [B, h, w, D]) is the backbone's business; modules in ``after`` see patch tokens only.
     """
 
     image_size: int  # it resizes to this and normalizes by itself
@@ -69,7 +68,7 @@ class Head(nn.Module):
     whole_network = False  # True: the head is the end of a network of its own; adapting it adapts all of it
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Maps in the order of ``taps`` -> logits (B, classes, h, w); the same outputs in training and evaluation."""
+        """Maps in the order of ``taps`` -> logits (B, classes, h, w), in training and evaluation alike."""
         raise NotImplementedError
 
     def predict(self, outputs: list[Tensor]) -> Tensor:
@@ -81,9 +80,10 @@ class Head(nn.Module):
 class Batch:
     """A batch on its way through training; shapes with B slices of H × W pixels.
 
-    ``images`` (B, 1, H, W) in [0, 1] after all augmentation; ``plain`` the same before photometric distortion;
-    ``labels`` (B, H, W) int64; ``labelled`` (B,) bool: whether an objective may look at that slice's label;
-    ``maps`` the backbone's feature maps of ``images``, where the engine already has them (a frozen backbone).
+    ``images`` (B, 1, H, W) in [0, 1] after all augmentation; ``plain`` the same before photometric
+    distortion; ``labels`` (B, H, W) int64; ``labelled`` (B,) bool: whether an objective may look at that
+    slice's label; ``maps`` the backbone's feature maps of ``images``, where the engine already has them (a
+    frozen backbone).
     """
 
     images: Tensor
@@ -131,7 +131,8 @@ class Objective:
 def freeze(module: nn.Module) -> nn.Module:
     """Mark a root as frozen: no gradients, and evaluation mode for good, its batch norms' statistics too.
 
-    What is hung into it afterwards (adapters) is not frozen if it carries ``learns = True``, see ``set_mode``.
+    What is hung into it afterwards (adapters) is not frozen if it carries ``learns = True``, see
+    ``set_mode``.
     """
     module.requires_grad_(False)
     module.frozen = True

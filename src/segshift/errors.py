@@ -5,7 +5,8 @@ from difflib import get_close_matches
 
 
 class SegShiftError(Exception):
-    """Bad input. Its text is one sentence that names the culprit and, where there are some, the known choices."""
+    """Bad input. Its text is one sentence that names the culprit and, where there are some, the known
+    choices."""
 
 
 def unknown(what: str, name: object, known: Iterable[object]) -> SegShiftError:

@@ -1,7 +1,7 @@
 """Feature maps of a frozen backbone, computed once and kept in memory.
 
-Only where they never change: the backbone is frozen and nothing is augmented. Always in the same chunks, so that
-bits do not depend on where a training was interrupted.
+Only where they never change: the backbone is frozen and nothing is augmented. Always in the same chunks, so
+that bits do not depend on where a training was interrupted.
 """
 
 from collections.abc import Callable, Iterable
@@ -62,7 +62,7 @@ def check(settings: dict, frozen: bool, maps: list[Map], slices: int) -> None:
     size, limit = gigabytes(kind, maps, slices), training.get("cache_limit", 4.0)
     if size > limit:
         raise SegShiftError(
-            f"{cell}: the feature maps of {slices} slices take {size:.2f} GB as {kind}, more than cache_limit "
-            f"({limit:g} GB); raise it, use float16, or set cache_features: none"
+            f"{cell}: the feature maps of {slices} slices take {size:.2f} GB as {kind}, more than "
+            f"cache_limit ({limit:g} GB); raise it, use float16, or set cache_features: none"
         )
     print(f"feature maps of {slices} slices: {size:.3f} GB as {kind}", flush=True)

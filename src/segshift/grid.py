@@ -123,11 +123,9 @@ class Grid:
         for axis in CELL_AXES:
             if axis not in grid:
                 raise SegShiftError(f"{where}: the grid has no {axis}")
-            if axis == "seed":
-                if wrong := [
-                    s for s in grid["seed"] if not isinstance(s, int) or isinstance(s, bool) or s < 0
-                ]:
-                    raise SegShiftError(f"{where}: seed {wrong[0]!r} is not a whole number")
+        for seed in grid["seed"]:
+            if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+                raise SegShiftError(f"{where}: seed {seed!r} is not a whole number")
         for axis in ("source", "backbone", "tuning", "head", "adapt"):
             known = [*getattr(self.config, AXES[axis]), *(["none"] if axis == "adapt" else [])]
             for choice in grid[axis]:
@@ -219,7 +217,8 @@ class Grid:
 
     @cached_property
     def targets(self) -> dict[str, list[str]]:
-        """By path of a model: the datasets that it is tested on, over all experiments, where that is possible."""
+        """By path of a model: the datasets that it is tested on, over all experiments, where that is
+        possible."""
         found: dict[str, dict[str, None]] = {path: {} for path in self.jobs}
         for expanded in self.experiments.values():
             for model, target in expanded.scores:

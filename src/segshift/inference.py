@@ -1,4 +1,5 @@
-"""Finished models at work: build from a folder, predict volumes, count. Neither Lightning nor MLflow is loaded."""
+"""Finished models at work: build from a folder, predict volumes, count. Neither Lightning nor MLflow is
+loaded."""
 
 import copy
 import hashlib
@@ -24,11 +25,15 @@ CHECKPOINTS = ("model", "lowest_loss", "last")
 
 @dataclass
 class Checkpoint:
-    """One checkpoint of a model, ready to predict. ``digest`` identifies its weights (16 hex digits)."""
+    """One checkpoint of a model, ready to predict.
+
+    ``digest`` identifies its weights (16 hex digits); ``content`` is what else the file says.
+    """
 
     name: str
     digest: str
     model: Segmenter
+    content: dict[str, Any]
 
 
 def load(folder: Path, settings: dict[str, Any], results: Results, device: torch.device) -> list[Checkpoint]:
@@ -47,7 +52,8 @@ def load(folder: Path, settings: dict[str, Any], results: Results, device: torch
         content = models.read_checkpoint(file, settings)
         model = built if not found else _sibling(built, settings)
         models.load_state(model, content["weights"], settings, file)
-        found.append(Checkpoint(name, weights_digest(content["weights"]), model.to(device).eval()))
+        digest = weights_digest(content.pop("weights"))
+        found.append(Checkpoint(name, digest, model.to(device).eval(), content))
     return found
 
 
@@ -69,7 +75,8 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
 
 @torch.inference_mode()
 def outputs(checkpoints: list[Checkpoint], images: Tensor) -> Iterator[list[Tensor]]:
-    """Each checkpoint's outputs (B, classes, H, W) for slices (B, 1, H, W); a shared backbone is passed once."""
+    """Each checkpoint's outputs (B, classes, H, W) for slices (B, 1, H, W); a shared backbone is passed
+    once."""
     maps: dict[int, list[Tensor]] = {}
     for checkpoint in checkpoints:
         model = checkpoint.model
@@ -81,7 +88,8 @@ def outputs(checkpoints: list[Checkpoint], images: Tensor) -> Iterator[list[Tens
 def score(
     checkpoints: list[Checkpoint], prepared: Prepared, target: str, split: str, device: torch.device
 ) -> list[Row]:
-    """Score files' rows of a split: of each checkpoint, volume and foreground class, and a loss per volume."""
+    """Score files' rows of a split: of each checkpoint, volume and foreground class, and a loss per
+    volume."""
     chunks = VolumeChunks(prepared, split)
     classes = prepared.classes
     matrices = torch.zeros(

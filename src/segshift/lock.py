@@ -1,4 +1,5 @@
-"""Two locks. Of a workflow: dies with its process, nothing to unlock. Of a cell: one writer, across machines."""
+"""Two locks. Of a workflow: dies with its process, nothing to unlock. Of a cell: one writer, across
+machines."""
 
 import fcntl
 import json
@@ -20,7 +21,7 @@ STALE = (
 def take(file: str | Path) -> IO[str] | None:
     """The open, locked file (keep it alive), or None if another process holds it."""
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    handle = open(file, "a+")
+    handle = open(file, "a+")  # noqa: SIM115 - it stays open, that is the lock
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,9 +36,9 @@ def take(file: str | Path) -> IO[str] | None:
 class CellLock:
     """``resume/lock``: who trains this cell. Compute nodes share a network file system, so no flock here.
 
-    The file is made by hard link (atomic everywhere), holds host, process and job id, and is touched while its
-    holder lives. It is taken over if it is stale, if its process on this host is gone, or if it holds this very
-    job id (the scheduler started the job again).
+    The file is made by hard link (atomic everywhere), holds host, process and job id, and is touched while
+    its holder lives. It is taken over if it is stale, if its process on this host is gone, or if it holds
+    this very job id (the scheduler started the job again).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,9 +80,8 @@ class CellLock:
         dead = here and not _alive(holder["process"])
         again = me["job"] is not None and holder["job"] == me["job"]
         if not (dead or again or age > STALE):
-            raise SegShiftError(
-                f"{self.file.parent.parent} is being trained by process {holder['process']} on {holder['host']}"
-            )
+            who = f"process {holder['process']} on {holder['host']}"
+            raise SegShiftError(f"{self.file.parent.parent} is being trained by {who}")
         self.file.unlink(missing_ok=True)
 
     def _beat(self) -> None:

@@ -10,14 +10,17 @@ IGNORED = -1  # a pixel with this label teaches nothing
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over all pixels, background included (thesis, 4.2.3); pixels with label ``IGNORED`` are left out."""
+    """Mean over all pixels, background included (thesis, 4.2.3); pixels with label ``IGNORED`` are left
+    out."""
     return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
 
 def dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft Dice loss over the batch, mean over all classes, background included (Milletari et al. 2016, V-Net).
+    """Soft Dice loss over the batch, mean over all classes, background included (Milletari et al. 2016,
+    V-Net).
 
-    Intersections and sizes are summed over the whole batch, so that a class absent from one slice is no outlier.
+    Intersections and sizes are summed over the whole batch, so that a class absent from one slice is no
+    outlier.
     """
     keep = (labels != IGNORED).unsqueeze(1)
     probabilities = logits.softmax(1) * keep

@@ -12,7 +12,8 @@ from torch import Tensor
 
 
 def confusion(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Confusion matrix of class indices of any shape: (classes, classes) int64, rows truth, columns prediction."""
+    """Confusion matrix of class indices of any shape: (classes, classes) int64, rows truth, columns
+    prediction."""
     pairs = labels.reshape(-1).long() * classes + prediction.reshape(-1).long()
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 

@@ -1,8 +1,7 @@
-"""A model: tuned backbone and head, built from a cell's settings, and the checkpoint that holds what it learned."""
+"""A model: tuned backbone and head, built from a cell's settings, and the checkpoint that holds what it
+learned."""
 
-import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segshift import modules, plugins, weights
+from segshift import plugins, weights
 from segshift.contracts import Backbone, Head, check_keys, set_mode, trained_state
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.sampling import key
+from segshift.settings import digest
 
 ENGINE_KEYS = ("weights", "init_seed", "calibrate", "side", "init")  # of entries, not of modules
 
@@ -57,7 +57,8 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
     """Build the models of several cells; those with one frozen backbone share it.
 
     Args:
-        settings: each cell's settings. Backbone, tuning and weights must be equal where there are several cells.
+        settings: each cell's settings. Backbone, tuning and weights must be equal where there are several
+            cells.
         results: where the fetched weights are.
     """
     first = settings[0]
@@ -86,7 +87,8 @@ def _own(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _backbone(entry: dict[str, Any], settings: dict[str, Any], part: str, results: Results) -> Backbone:
-    """A backbone with its weights, or a random one: of the cell's seed, or of the entry's own (a random twin)."""
+    """A backbone with its weights, or a random one: of the cell's seed, or of the entry's own (a random
+    twin)."""
     seed = entry.get("init_seed")
     with seeded(settings["seed"] if seed is None else seed, part):
         backbone = plugins.build("backbones", _own(entry))
@@ -142,32 +144,6 @@ def calibrate(backbone: Backbone, taps: list[int], batches: Iterable[Tensor]) ->
 # ---- checkpoints -------------------------------------------------------------------------------------------
 
 
-def digest(value: Any) -> str:
-    """Digest of anything that JSON can say."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def code_files(settings: dict[str, Any]) -> list[Path]:
-    """Source files that decide a model's numbers: the engine's, and the modules of this cell."""
-    engine = (
-        "contracts model training objectives slices prepared sampling augment losses metrics plugins".split()
-    )
-    files = [modules.PACKAGE / f"{name}.py" for name in engine]
-    files += sorted((modules.PACKAGE / "layers").glob("*.py"))
-    for folder, section in (("backbones", "backbone"), ("tunings", "tuning"), ("heads", "head")):
-        files.append(modules.source(folder, settings[section]["module"]))
-    if side := settings["tuning"].get("side"):
-        files.append(modules.source("backbones", side["module"]))
-    if adaptation := settings.get("adaptation"):
-        files.append(modules.source("adaptations", adaptation["module"]))
-    return files
-
-
-def code_digest(settings: dict[str, Any]) -> str:
-    """Digest of the source that decides a model."""
-    return modules.code_digest(code_files(settings))
-
-
 def save(content: dict[str, Any], file: Path) -> None:
     """Write a checkpoint by rename; equal content gives equal bytes."""
     buffer = io.BytesIO()  # a file's own name would get into the archive
@@ -210,6 +186,19 @@ def read_checkpoint(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
             f"{file} was trained with other settings than {settings['cell']} has now; train it again"
         )
     return content
+
+
+def check_data(content: dict[str, Any], dataset: str, sha256: str) -> None:
+    """Is a dataset still what the model of this checkpoint learned from?
+
+    Raises:
+        SegShiftError: it was prepared from other raw data since; names the cell and what to do.
+    """
+    if (trained := content["data"].get(dataset)) not in (None, sha256):
+        raise SegShiftError(
+            f"{content['cell']} was trained on other data of {dataset} ({trained[:8]}) than is prepared now "
+            f"({sha256[:8]}); train it again (segshift rerun {content['cell']}), or bring the old data back"
+        )
 
 
 def load_state(model: Segmenter, state: dict[str, Tensor], settings: dict[str, Any], file: Path) -> None:

@@ -56,7 +56,8 @@ def signature(file: Path, function: str) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def code_digest(files: list[Path]) -> str:
-    """Digest of source files, comments and layout aside, so that a reworded comment marks no model as outdated."""
+    """Digest of source files, comments and layout aside, so that a reworded comment marks no model as
+    outdated."""
     total = hashlib.sha256()
     for file in sorted(set(files)):
         total.update(f"{file.relative_to(PACKAGE)}\n".encode())
@@ -78,9 +79,10 @@ def steps() -> dict[str, tuple[str, ...]]:
     """Pre-processing steps of ``volumes.py`` and their keys: functions whose first argument is ``volume``."""
     found = {}
     for node in ast.parse((PACKAGE / "volumes.py").read_text()).body:
-        if isinstance(node, ast.FunctionDef) and [a.arg for a in node.args.args] == ["volume"]:
-            if not node.name.startswith("_"):
-                found[node.name] = tuple(a.arg for a in node.args.kwonlyargs)
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        if [argument.arg for argument in node.args.args] == ["volume"]:
+            found[node.name] = tuple(argument.arg for argument in node.args.kwonlyargs)
     return found
 
 

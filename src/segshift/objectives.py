@@ -7,7 +7,8 @@ from segshift.contracts import Batch, Objective
 
 
 class Supervised(Objective):
-    """Learn from labels: the loss that ``training.yaml`` names, over all outputs of the head, weighted by the head."""
+    """Learn from labels: the loss that ``training.yaml`` names, over all outputs of the head, weighted by the
+    head."""
 
     def __init__(self, model: nn.Module, loss: str = "cross_entropy") -> None:
         super().__init__(model)

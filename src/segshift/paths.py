@@ -56,6 +56,6 @@ def locate(cell: str | Path, root: str | Path = "results") -> tuple[Results, str
         results, parts = Results(Path(*parts[:at]) if at else "."), parts[at + 1 :]
     if len(parts) not in (5, 7) or not parts[4].isdigit():
         raise SegShiftError(
-            f"{cell} is no cell; write source/backbone/tuning/head/seed, and /adapt/target behind it if adapted"
+            f"{cell} is no cell; write source/backbone/tuning/head/seed, with /adapt/target if adapted"
         )
     return results, "/".join(parts)

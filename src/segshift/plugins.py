@@ -1,4 +1,5 @@
-"""Build a plug-in by name: ``build("heads", {"module": "linear", ...})`` is ``segshift.heads.linear.build(...)``.
+"""Build a plug-in by name: ``build("heads", {"module": "linear", ...})`` is
+``segshift.heads.linear.build(...)``.
 
 No registry, no decorator: the file is the registration.
 """

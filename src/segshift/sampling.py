@@ -11,12 +11,14 @@ def key(*parts: object) -> int:
 
 
 def generator(*parts: object) -> np.random.Generator:
-    """A fresh counter-based generator for a purpose, such as ``generator(seed, "augment", epoch, position)``."""
+    """A fresh counter-based generator for a purpose, such as ``generator(seed, "augment", epoch,
+    position)``."""
     return np.random.Generator(np.random.Philox(key=key(*parts)))
 
 
 def uniform(slices: int, draws: int, seed: int, epoch: int) -> np.ndarray:
-    """Indices of an epoch: each slice once in random order, and again in another order if there are more draws."""
+    """Indices of an epoch: each slice once in random order, and again in another order if there are more
+    draws."""
     rounds = -(-draws // slices)
     order = [generator(seed, "order", epoch, number).permutation(slices) for number in range(rounds)]
     return np.concatenate(order)[:draws]

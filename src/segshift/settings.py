@@ -1,11 +1,21 @@
-"""settings.yaml of a model's folder: everything that decides it."""
+"""settings.yaml of a model's folder: everything that decides it, and the digests that its checkpoint
+carries."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from segshift import modules
 from segshift.errors import SegShiftError
+
+# What every model's numbers go through.
+ENGINE = (
+    *("contracts", "model", "training", "cell", "objectives", "features", "losses", "metrics", "plugins"),
+    *("prepared", "slices", "sampling", "augment"),
+)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -20,3 +30,26 @@ def read_settings(folder: Path) -> dict[str, Any]:
             f"{file} is not there; is the cell in an experiment? then: segshift settings --write"
         )
     return yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def digest(value: Any) -> str:
+    """Digest of anything that JSON can say."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_files(settings: dict[str, Any]) -> list[Path]:
+    """Source files that decide a model's numbers: the engine's, and the modules of this cell."""
+    files = [modules.PACKAGE / f"{name}.py" for name in ENGINE]
+    files += sorted((modules.PACKAGE / "layers").glob("*.py"))
+    for folder, section in (("backbones", "backbone"), ("tunings", "tuning"), ("heads", "head")):
+        files.append(modules.source(folder, settings[section]["module"]))
+    if side := settings["tuning"].get("side"):
+        files.append(modules.source("backbones", side["module"]))
+    if adaptation := settings.get("adaptation"):
+        files.append(modules.source("adaptations", adaptation["module"]))
+    return files
+
+
+def code_digest(settings: dict[str, Any]) -> str:
+    """Digest of the source that decides a model."""
+    return modules.code_digest(code_files(settings))

@@ -1,4 +1,5 @@
-"""Slices of a prepared dataset, on their way into batches. Workers only read and draw; nothing is random here."""
+"""Slices of a prepared dataset, on their way into batches. Workers only read and draw; nothing is random
+here."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

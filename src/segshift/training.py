@@ -1,9 +1,9 @@
 """Training: a run is weights, optimizers and one integer.
 
-The engine holds a list of cells that may share the pass through a frozen backbone; each ends with the bits of its solo
-run. All randomness is a function of (seed, step) or (seed, epoch, position), schedules are functions of the step, and
-state is written between steps only, so a killed run goes on to the same bits. Source training and every adaptation
-are objectives in this one loop.
+The engine holds a list of cells that may share the pass through a frozen backbone; each ends with the bits of
+its solo run. All randomness is a function of (seed, step) or (seed, epoch, position), schedules are functions
+of the step, and state is written between steps only, so a killed run goes on to the same bits. Source
+training and every adaptation are objectives in this one loop.
 """
 
 import logging
@@ -28,6 +28,15 @@ from segshift.slices import CHUNK, Chunk, Drawn, Positions, TrainingSlices, Volu
 
 SAVE_EVERY = 60.0  # seconds between saves within an epoch; no number depends on it
 POINTS = 200  # of a training curve
+# Warnings of Lightning that are about decisions made here.
+SILENCED = (
+    "configure_optimizers",
+    "does not have many workers",
+    "`_DataLoader",
+    "LeafSpec",
+    "GPU available but not used",
+    r"module\(s\) in eval mode",
+)
 
 
 class Interrupted(Exception):
@@ -56,10 +65,9 @@ class Training(pl.LightningModule):
         used = cells[0].objective.used(patients, labelled)
         self.train_slices = TrainingSlices(prepared, used, labelled, self.recipe, settings["seed"])
         self.validation = VolumeChunks(prepared, "validation")
-        self.positions = Positions(
-            self.train_slices, settings["training"].get("sampling", "uniform"), settings["training"]["batch_size"],
-            lambda: self.done,
-        )  # fmt: skip
+        training = settings["training"]
+        how, batch_size = training.get("sampling", "uniform"), training["batch_size"]
+        self.positions = Positions(self.train_slices, how, batch_size, lambda: self.done)
         self.steps = self.positions.steps
         self.epochs = settings["training"]["epochs"]
         self.shared = cells[0].model.backbone if is_frozen(cells[0].model.backbone) else None
@@ -135,7 +143,7 @@ class Training(pl.LightningModule):
 
     def on_train_start(self) -> None:
         # Lightning's own handlers would stop between batches without our state; ours only set a flag.
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
@@ -197,7 +205,8 @@ class Training(pl.LightningModule):
 
     @staticmethod
     def _validated(tally: dict[str, Any]) -> tuple[float | None, float | None, list[float | None]]:
-        """Validation Dice (as everywhere: classes, then volumes), loss, and Dice of each class over volumes."""
+        """Validation Dice (as everywhere: classes, then volumes), loss, and Dice of each class over
+        volumes."""
         tables = [metrics.counts(matrix) for matrix in tally["confusion"]]
         dice = metrics.mean(metrics.volume_dice(table) for table in tables)
         loss = metrics.mean(value for volume in tally["loss"] for value in volume)
@@ -251,7 +260,5 @@ def _quiet() -> None:
     """Lightning explains itself at length; what matters to a user is printed by us."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for text in (".*configure_optimizers.*", ".*does not have many workers.*", ".*is smaller than the logging interval.*",
-                 ".*`_DataLoader.*", ".*isinstance.*LeafSpec.*", ".*GPU available but not used.*",
-                 ".*module\\(s\\) in eval mode.*"):  # fmt: skip
-        warnings.filterwarnings("ignore", text)
+    for text in SILENCED:
+        warnings.filterwarnings("ignore", f".*{text}.*")

@@ -1,7 +1,7 @@
 """Entropy minimization: make the model sure of itself on the target's images; no label of the target is used.
 
-Thesis, 3.4.1, eq. 3.1; ``scope: norms`` is the form of Wang et al. 2021 (Tent). The last epoch is tested, since
-choosing one would need labels.
+Thesis, 3.4.1, eq. 3.1; ``scope: norms`` is the form of Wang et al. 2021 (Tent). The last epoch is tested,
+since choosing one would need labels.
 """
 
 from torch import Tensor

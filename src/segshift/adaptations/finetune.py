@@ -26,6 +26,7 @@ class Finetune(Supervised):
 
 
 def build(model, *, patients: int = 3, scope: str = "head", loss: str = "cross_entropy") -> Objective:
-    """Args: patients: how many labelled ones; scope: what learns (``layers/scope.py``); loss: as in training.yaml."""
+    """Args: patients: how many labelled ones; scope: what learns (``layers/scope.py``); loss: as in
+    training.yaml."""
     learn(model, scope)
     return Finetune(model, patients, loss)

@@ -1,7 +1,8 @@
 """Self-training: labels of a few patients of the target, and the model's own confident predictions elsewhere.
 
-Thesis, 3.4.2 and 4.3.4. Pseudo-labels come from the model itself, in evaluation mode, on the slice before photometric
-distortion, and are renewed in every step. One cross-entropy mean runs over labelled and kept pixels.
+Thesis, 3.4.2 and 4.3.4. Pseudo-labels come from the model itself, in evaluation mode, on the slice before
+photometric distortion, and are renewed in every step. One cross-entropy mean runs over labelled and kept
+pixels.
 """
 
 import torch

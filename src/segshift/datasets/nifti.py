@@ -112,7 +112,8 @@ def read_image(file: Path, plane: str, channel: int | None = None) -> Volume:
 
 
 def write_label(label: np.ndarray, affine: np.ndarray, like: Path, file: Path) -> None:
-    """Bring a label map to the voxels of an image file, nearest, and write it with that file's shape and affine.
+    """Bring a label map to the voxels of an image file, nearest, and write it with that file's shape and
+    affine.
 
     Args:
         label: class indices uint8 [z, y, x].

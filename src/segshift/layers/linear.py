@@ -36,9 +36,9 @@ class LinearHead(Head):
     def _by_map(self, maps: list[Tensor]) -> Tensor:
         """The same without ever holding all channels at the finest grid: a tenth of the time and memory.
 
-        Everything here works channel by channel or is linear, so each map is normalized and classified on its own
-        grid, and classes are resized and summed instead of channels. Only batch statistics differ: they are those
-        of the map itself, not of its enlarged copy.
+        Everything here works channel by channel or is linear, so each map is normalized and classified on its
+        own grid, and classes are resized and summed instead of channels. Only batch statistics differ: they
+        are those of the map itself, not of its enlarged copy.
         """
         norm, first = self.norm, 0
         if norm.training:

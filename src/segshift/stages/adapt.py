@@ -1,4 +1,5 @@
-"""`segshift adapt CELL…`: adapt trained models to a target. The loop, the resume and the files are those of `train`."""
+"""`segshift adapt CELL…`: adapt trained models to a target. The loop, the resume and the files are those of
+`train`."""
 
 from segshift.stages import train
 

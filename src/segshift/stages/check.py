@@ -1,7 +1,7 @@
 """`segshift check`: build every combination of the grid once, without weights, before the first job starts.
 
-A pair that cannot work stops here, in seconds, and not in the queue of a cluster. Everything is built on PyTorch's
-meta device, so that the largest network costs no memory.
+A pair that cannot work stops here, in seconds, and not in the queue of a cluster. Everything is built on
+PyTorch's meta device, so that the largest network costs no memory.
 """
 
 import hashlib
@@ -14,12 +14,14 @@ from segshift import model as models
 from segshift import modules
 from segshift.errors import SegShiftError
 from segshift.paths import Results
+from segshift.settings import code_files
 
 SECTIONS = ("backbone", "tuning", "head", "classes")
 
 
 def run(config: str, results: Results) -> None:
-    """Build each distinct (backbone, tuning, head) of the cells that can be made; a grid that passed is remembered.
+    """Build each distinct (backbone, tuning, head) of the cells that can be made; a grid that passed is
+    remembered.
 
     Raises:
         SegShiftError: a combination that does not work; names a cell of it.
@@ -30,7 +32,7 @@ def run(config: str, results: Results) -> None:
         settings = grid.settings(model.cell)
         text = grids.render({section: settings[section] for section in SECTIONS})
         distinct.setdefault(text, settings)
-    files = [file for one in distinct.values() for file in models.code_files(one)]
+    files = [file for one in distinct.values() for file in code_files(one)]
     passed = hashlib.sha256("".join([*sorted(distinct), modules.code_digest(files)]).encode()).hexdigest()
     memory = results.root / ".checked"
     if memory.exists() and memory.read_text() == passed:

@@ -1,12 +1,14 @@
 """`segshift evaluate CELL [TARGET…]`: score a finished model on all its targets, in one process.
 
-A target that was scored with the same weights and data is not computed again. When one target fails the others go on.
+A target that was scored with the same weights and data is not computed again. When one target fails the
+others go on.
 """
 
 from pathlib import Path
 from typing import Any
 
 from segshift import grid, inference, scores
+from segshift import model as models
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.paths import Results, locate
@@ -31,6 +33,9 @@ def run(
     settings = read_settings(folder)
     targets = targets or _named(path, config)
     checkpoints = inference.load(folder, settings, results, find_device(device))
+    for one in checkpoints:
+        for name in one.content["data"]:
+            models.check_data(one.content, name, Prepared(results.data(name)).sha256)
     failed = {}
     for target in targets:
         try:
@@ -94,6 +99,6 @@ def _check_patients(settings: dict[str, Any], results: Results, target: str, pre
                 for volume in learned.volumes(split):
                     if volume.patient in tested:
                         raise SegShiftError(
-                            f"patient {volume.patient} is in the {split} split of {name}, which {settings['cell']} "
-                            f"learned from, and in the test split of {target}"
+                            f"patient {volume.patient} is in the {split} split of {name}, which "
+                            f"{settings['cell']} learned from, and in the test split of {target}"
                         )

@@ -1,7 +1,8 @@
-"""`segshift predict CELL image.nii.gz -o mask.nii.gz`: segment a scan; the mask has the scan's shape and affine.
+"""`segshift predict CELL image.nii.gz -o mask.nii.gz`: segment a scan; the mask has the scan's shape and
+affine.
 
-The scan goes through the pre-processing of the dataset that the model learned from last. Values of the mask are class
-indices in the order of the model's classes, which are printed.
+The scan goes through the pre-processing of the dataset that the model learned from last. Values of the mask
+are class indices in the order of the model's classes, which are printed.
 """
 
 from pathlib import Path
@@ -22,7 +23,8 @@ def run(cell: str, image: Path, output: Path, root: str = "results", device: str
     """Segment one volume.
 
     Raises:
-        SegShiftError: no such cell or image, an image that is no NIfTI, constant or with NaN, or an output whose
+        SegShiftError: no such cell or image, an image that is no NIfTI, constant or with NaN, or an output
+            whose
             name does not end in .nii or .nii.gz.
     """
     if not output.name.endswith(SUFFIXES):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def split_cases(cases: list[Case], lists: dict[str, list] | None) -> dict[str, l
             )
         by_split[split_of[case.patient]].append(case)
     for split, members in by_split.items():
-        for first, second in zip(members, members[1:], strict=False):
+        for first, second in pairwise(members):
             if first.id == second.id:
                 raise SegShiftError(f"two cases of {split} have the same id, {first.id}")
     return by_split

@@ -1,4 +1,5 @@
-"""`segshift status`: what failed, its last line, and where its log lies. The end of a failed workflow's output."""
+"""`segshift status`: what failed, its last line, and where its log lies. The end of a failed workflow's
+output."""
 
 from pathlib import Path
 

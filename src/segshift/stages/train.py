@@ -1,4 +1,5 @@
-"""`segshift train CELL…`: train models, several at once where they share a frozen backbone; `adapt` is the same loop."""
+"""`segshift train CELL…`: train models, several at once where they share a frozen backbone; `adapt` is the
+same loop."""
 
 import importlib.metadata
 import signal
@@ -18,7 +19,7 @@ from segshift.errors import SegShiftError
 from segshift.lock import CellLock
 from segshift.paths import Results, locate
 from segshift.prepared import Prepared
-from segshift.settings import read_settings
+from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks
 from segshift.weights import sha256
 
@@ -67,8 +68,8 @@ def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
         data[name] = prepared.sha256
     files = {name: known or sha256(results.weights(name)) for name, known in settings["weights"].items()}
     return {
-        "settings": models.digest(settings),
-        "code": models.code_digest(settings),
+        "settings": digest(settings),
+        "code": code_digest(settings),
         "data": data,
         "files": files,
     }
@@ -139,7 +140,8 @@ def _same(settings: list[dict[str, Any]]) -> None:
 
 
 def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results: Results) -> None:
-    """A random twin's batch-norm statistics, from the source's training slices. An adapted one has its source's."""
+    """A random twin's batch-norm statistics, from the source's training slices. An adapted one has its
+    source's."""
     if not settings["backbone"].get("calibrate") or "adaptation" in settings:
         return
     chunks = VolumeChunks(Prepared(results.data(settings["source"]["dataset"])), "train")
@@ -153,6 +155,8 @@ def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, resul
     if adaptation := settings.get("adaptation"):
         source = folder.parents[1]
         trained = models.read_checkpoint(source / "model.ckpt", read_settings(source))
+        name = settings["source"]["dataset"]
+        models.check_data(trained, name, Prepared(results.data(name)).sha256)
         models.load_state(model, trained["weights"], settings, source / "model.ckpt")
         takes_loss = "loss" in plugins.modules.parameters("adaptations", adaptation["module"])[0]
         objective = plugins.build("adaptations", adaptation, model, **({"loss": loss} if takes_loss else {}))
