@@ -1,4 +1,7 @@
-"""The command `segshift`: one sub-command a verb. Only the stage that runs is imported, so that start-up stays short."""
+"""The command `segshift`: one sub-command a verb.
+
+Only the stage that runs is imported, so that start-up stays short.
+"""
 
 import argparse
 import sys
@@ -65,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("settings", "Show a cell's settings and where each comes from.", _settings, _config)
     sub.add_argument("cell", nargs="?")
     sub.add_argument("--write", action="store_true", help="write every settings.yaml, as the Snakefile does")
+    verb("schema", "Write JSON schemas of the config files, for editors.", _schema).add_argument(
+        "folder", type=Path
+    )
     verb("check", "Build every combination of the grid once, without weights.", _check, _config)
 
     sub = verb("fetch", "Bring weights and check them.", _fetch, _config)
@@ -157,6 +163,10 @@ def _cells(arguments: Arguments) -> None:
 
 def _settings(arguments: Arguments) -> None:
     stage("settings").run(arguments.config, _results(arguments), arguments.cell, write=arguments.write)
+
+
+def _schema(arguments: Arguments) -> None:
+    stage("schema").run(arguments.folder)
 
 
 def _check(arguments: Arguments) -> None:
