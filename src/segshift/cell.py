@@ -190,9 +190,11 @@ class Cell:
     def _keep(self, role: str, epoch: int, score: float, dice: float | None, loss: float | None) -> None:
         if role in self.selected and score <= self.selected[role]["score"]:
             return
-        self.selected[role] = {"epoch": epoch, "score": score, "dice": dice, "loss": loss}
+        checkpoint = self._checkpoint(epoch)
+        digest = models.weights_digest(checkpoint["weights"])
+        self.selected[role] = {"epoch": epoch, "score": score, "dice": dice, "loss": loss, "digest": digest}
         self.resume.mkdir(parents=True, exist_ok=True)
-        models.save(self._checkpoint(epoch), self._selected_file(role))
+        models.save(checkpoint, self._selected_file(role))
 
     def _selected_file(self, role: str) -> Path:
         # The epoch is in the name, so that a state always finds the weights of its own time.
@@ -217,15 +219,17 @@ class Cell:
             _link(self._selected_file(role), part / f"{role}.ckpt")
         seconds = self.seconds + time.monotonic() - self.started
         best = self.selected["model"]
-        record = {"run": self.run, "cell": self.settings["cell"], "parameters": self.count(), **self.identity}
-        record |= {
+        record = {
+            "run": self.run,
+            "cell": self.settings["cell"],
+            "parameters": self.count(),
+            "model": best["digest"],
+            **self.identity,
             "seed": self.settings["seed"],
+            "labelled": self.labelled,
+            "best": {key: best[key] for key in ("epoch", "dice", "loss")},
             "device": str(self.device),
             "device_seconds": round(seconds, 1),
-        }
-        record |= {
-            "best": {key: best[key] for key in ("epoch", "dice", "loss")},
-            "labelled": self.labelled,
             **more,
         }
         (part / "run.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -2,7 +2,6 @@
 loaded."""
 
 import copy
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +51,7 @@ def load(folder: Path, settings: dict[str, Any], results: Results, device: torch
         content = models.read_checkpoint(file, settings)
         model = built if not found else _sibling(built, settings)
         models.load_state(model, content["weights"], settings, file)
-        digest = weights_digest(content.pop("weights"))
+        digest = models.weights_digest(content.pop("weights"))
         found.append(Checkpoint(name, digest, model.to(device).eval(), content))
     return found
 
@@ -62,15 +61,6 @@ def _sibling(model: Segmenter, settings: dict[str, Any]) -> Segmenter:
     share = is_frozen(model.backbone) and not models.keeps_everything(settings)
     memo = {id(model.backbone): model.backbone} if share else {}
     return copy.deepcopy(model, memo)
-
-
-def weights_digest(weights: dict[str, Tensor]) -> str:
-    """Digest of weights by name and content (16 hex digits)."""
-    total = hashlib.sha256()
-    for name in sorted(weights):
-        total.update(name.encode())
-        total.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()[:16]
 
 
 @torch.inference_mode()

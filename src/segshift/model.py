@@ -1,6 +1,7 @@
 """A model: tuned backbone and head, built from a cell's settings, and the checkpoint that holds what it
 learned."""
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -186,6 +187,15 @@ def read_checkpoint(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
             f"{file} was trained with other settings than {settings['cell']} has now; train it again"
         )
     return content
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """Digest of weights by name and content (16 hex digits)."""
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        total.update(name.encode())
+        total.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def check_data(content: dict[str, Any], dataset: str, sha256: str) -> None:
