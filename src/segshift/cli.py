@@ -99,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("cell")
     sub.add_argument("image", type=Path)
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="MASK")
+    sub.add_argument("--channel", type=int, help="of a 4D image, counted from 0")
     verb("show", "Print the tables, where they lie, and how to open MLflow.", _show, _config)
     sub = verb("status", "Say what failed, and where its log is.", _status)
     sub.add_argument("--failed", nargs="*", default=[], metavar="RULE=LOG")
@@ -158,7 +159,7 @@ def _phantom(arguments: Arguments) -> None:
 
 
 def _cells(arguments: Arguments) -> None:
-    stage("cells").run(arguments.config, _results(arguments), arguments.experiment, json=arguments.json)
+    stage("cells").run(arguments.config, _results(arguments), arguments.experiment, arguments.json)
 
 
 def _settings(arguments: Arguments) -> None:
@@ -218,9 +219,8 @@ def _report(arguments: Arguments) -> None:
 
 
 def _predict(arguments: Arguments) -> None:
-    stage("predict").run(
-        arguments.cell, arguments.image, arguments.output, arguments.results, arguments.device
-    )
+    where = (arguments.cell, arguments.image, arguments.output, arguments.results)
+    stage("predict").run(*where, arguments.device, arguments.channel)
 
 
 def _show(arguments: Arguments) -> None:

@@ -190,7 +190,9 @@ def _load(file: Path, channel: int | None) -> tuple[np.ndarray, np.ndarray]:
 def _three_dimensions(image: nibabel.Nifti1Pair, file: Path, channel: int | None) -> nibabel.Nifti1Pair:
     if image.ndim == 4:
         if channel is None and image.shape[3] > 1:
-            raise SegShiftError(f"{file} has {image.shape[3]} channels; say which with `channel`")
+            raise SegShiftError(
+                f"{file} has {image.shape[3]} channels; say which: `channel` of the dataset, predict --channel"
+            )
         if not 0 <= (channel or 0) < image.shape[3]:
             raise SegShiftError(f"{file} has channels 0 to {image.shape[3] - 1}, not {channel}")
         return image.slicer[..., channel or 0]

@@ -19,13 +19,27 @@ from segshift.settings import read_settings
 SUFFIXES = (".nii", ".nii.gz")
 
 
-def run(cell: str, image: Path, output: Path, root: str = "results", device: str = "auto") -> None:
+def run(
+    cell: str,
+    image: Path,
+    output: Path,
+    root: str = "results",
+    device: str = "auto",
+    channel: int | None = None,
+) -> None:
     """Segment one volume.
+
+    Args:
+        cell: a model's folder or path.
+        image: the scan, NIfTI.
+        output: the mask, NIfTI.
+        root: the results folder, where ``cell`` is a path.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        channel: which channel of a 4D scan, counted from 0; default: the one that the dataset's reader takes.
 
     Raises:
         SegShiftError: no such cell or image, an image that is no NIfTI, constant or with NaN, or an output
-            whose
-            name does not end in .nii or .nii.gz.
+            whose name does not end in .nii or .nii.gz.
     """
     if not output.name.endswith(SUFFIXES):
         raise SegShiftError(f"the mask {output} must be named .nii or .nii.gz")
@@ -34,7 +48,8 @@ def run(cell: str, image: Path, output: Path, root: str = "results", device: str
     settings = read_settings(folder)
     data = settings.get("target", settings["source"])
     nifti = plugins.load("datasets", "nifti")
-    channel = data["reader"].get("channel") if data["reader"]["module"] == "nifti" else None
+    if channel is None and data["reader"]["module"] == "nifti":
+        channel = data["reader"].get("channel")
     volume = nifti.read_image(image, data["plane"], channel)
     if not np.isfinite(volume.image).all():
         raise SegShiftError(f"{image} has voxels that are NaN or infinite")
