@@ -191,7 +191,7 @@ def _three_dimensions(image: nibabel.Nifti1Pair, file: Path, channel: int | None
     if image.ndim == 4:
         if channel is None and image.shape[3] > 1:
             raise SegShiftError(
-                f"{file} has {image.shape[3]} channels; say which: `channel` of the dataset, predict --channel"
+                f"{file} has {image.shape[3]} channels; say which with `channel`, or --channel in predict"
             )
         if not 0 <= (channel or 0) < image.shape[3]:
             raise SegShiftError(f"{file} has channels 0 to {image.shape[3] - 1}, not {channel}")
