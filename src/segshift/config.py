@@ -255,10 +255,11 @@ def _sentence(folder: Path, error: ValidationError) -> str:
         model: Any = Config.model_fields[file].annotation
         while not (isinstance(model, type) and issubclass(model, BaseModel)):
             model = model.__args__[-1]
-        known = model.model_fields if len(keys) <= 2 else ()
-        return str(
-            unknown(f"{folder}/{file}.yaml: {': '.join(keys[:-1]) or 'top level'}: key", keys[-1], known)
-        )
+        for key in keys[:-1]:  # a model within the model, such as tracking
+            inner = model.model_fields[key].annotation if key in model.model_fields else None
+            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+        place = ": ".join(keys[:-1]) or "top level"
+        return str(unknown(f"{folder}/{file}.yaml: {place}: unknown key", keys[-1], model.model_fields))
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]} (it says {first['input']!r})"
 
 
@@ -312,9 +313,8 @@ def _check_module(config: Config, folder: str, name: str, entry: Entry) -> None:
 def _check_references(config: Config) -> None:
     def known(where: str, name: str | None, folder: str) -> None:
         if name is not None and name not in getattr(config, folder):
-            raise unknown(
-                f"{config.folder}/{where}: unknown {folder.rstrip('s')}", name, getattr(config, folder)
-            )
+            kind = "weights" if folder == "weights" else folder.rstrip("s")
+            raise unknown(f"{config.folder}/{where}: unknown {kind}", name, getattr(config, folder))
 
     for name, backbone in config.backbones.items():
         known(f"backbones.yaml: {name}", backbone.weights, "weights")

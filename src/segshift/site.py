@@ -1,0 +1,91 @@
+"""What a job of each rule needs of the machine: the documented defaults, with a site's own file laid over
+them.
+
+Numbers never depend on it, so nothing here reaches a model's settings.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segshift.config import read_yaml
+from segshift.errors import SegShiftError, unknown
+
+NUMBERS = ("threads", "mem_mb", "runtime", "gpu", "workers", "disk_mb")
+WORDS = ("gpu_model", "constraint", "qos", "slurm_partition", "slurm_account", "slurm_extra")
+GROWING = ("mem_mb", "runtime")
+
+Site = dict[str, dict[str, Any]]
+
+
+def read(defaults: str | Path, own: str | Path) -> Site:
+    """The needs of every rule.
+
+    Args:
+        defaults: ``config/site.example.yaml``; it names all rules.
+        own: ``config/site.yaml``; it may be missing, and holds only what differs.
+
+    Raises:
+        SegShiftError: an unknown rule or key, or a value of the wrong kind.
+    """
+    site: Site = _checked(Path(defaults))
+    for rule, values in (_checked(Path(own), site) if Path(own).exists() else {}).items():
+        site[rule] = site[rule] | values
+    return site
+
+
+def needs(site: Site, rule: str, gpu: bool = True) -> dict[str, Any]:
+    """The resources of a rule's jobs, all but threads.
+
+    ``mem_mb`` and ``runtime`` are functions of (wildcards, attempt) that grow by half of their value with
+    each attempt, so that a job that ran out of either is not tried again with the same.
+
+    Args:
+        site: what ``read`` returned.
+        rule: a rule's name.
+        gpu: False leaves the GPU out, on a machine without one: its jobs must not wait for each other.
+
+    Raises:
+        SegShiftError: an unknown rule.
+    """
+    if rule not in site:
+        raise unknown("unknown rule", rule, site)
+    left_out = {"threads"} if gpu else {"threads", "gpu", "gpu_model"}
+    return {
+        key: _grows(value) if key in GROWING else value
+        for key, value in site[rule].items()
+        if key not in left_out
+    }
+
+
+def local_gpu() -> bool:
+    """True if this machine has an NVIDIA GPU. Asks the driver's files: torch takes seconds to load."""
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+
+
+def _grows(value: int) -> Callable[[Any, int], int]:
+    return lambda wildcards, attempt: value * (attempt + 1) // 2
+
+
+def _checked(file: Path, known: Site | None = None) -> Site:
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise SegShiftError(f"{file} must hold a line `rule: {{key: value}}` for each rule, not {content!r}")
+    for rule, values in content.items():
+        if known is not None and rule not in known:
+            raise unknown(f"{file}: unknown rule", rule, known)
+        if not isinstance(values, dict):
+            raise SegShiftError(f"{file}: {rule} must be {{key: value}}, not {values!r}")
+        for key, value in values.items():
+            _check(f"{file}: {rule}", key, value)
+    return content
+
+
+def _check(where: str, key: str, value: Any) -> None:
+    if key not in (*NUMBERS, *WORDS):
+        raise unknown(f"{where}: unknown key", key, (*NUMBERS, *WORDS))
+    if key in WORDS and not isinstance(value, str):
+        raise SegShiftError(f"{where}: {key} must be text, not {value!r}")
+    least = 0 if key in ("gpu", "workers") else 1
+    if key in NUMBERS and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise SegShiftError(f"{where}: {key} must be a whole number of at least {least}, not {value!r}")
