@@ -1,0 +1,129 @@
+import pytest
+
+from segshift.errors import SegShiftError
+from segshift.stages import tabulate, track
+
+ONE, TWO = "one/unet/full/own/0", "two/unet/full/own/0"
+ADAPTED = f"{ONE}/finetune/two"
+
+
+@pytest.fixture
+def complete(project):
+    project.complete()
+    track.run(project.config, project.results)
+    return project
+
+
+def run(project, experiment="shift", **more):
+    return tabulate.run(project.config, project.results, experiment, **more)
+
+
+def test_a_table_is_what_was_tracked(complete):
+    table = run(complete)
+    folder = complete.results.tables
+    assert (folder / "shift.csv").read_text() == (
+        "rank,backbone,tuning,head,trainable,ds,dg,ov\n"
+        f"1,unet,full,own,1234,60.0,{(30 + 1 / 3) / 2!r},{(50 + 30 + 70 + 1 / 3) / 4!r}\n"
+    )
+    assert (
+        "|    1 | U-Net    | full   | own  |     1.23K | 60.00 | 15.17 | 37.58 |"
+        in (folder / "shift.md").read_text()
+    )
+    evidence = {(score.cell, score.target): score for score in table.column("ov")[0].scores}
+    assert evidence[ONE, "one"].volumes == ("v0", "v1")
+    assert complete.sql(
+        f"select value from tags where key = 'segshift.cell' and run_uuid = '{evidence[ONE, 'one'].run}'"
+    ) == [(ONE,)]
+
+
+def test_an_adapted_table(complete):
+    table = run(complete, "adapted")
+    assert table.column("adapt") == ["finetune", "none"]
+    assert [cell.value for cell in table.column("ds")] == [50.0, 50.0]
+    assert [cell.value for cell in table.column("dg")] == [41.5, 30.0]
+
+
+def test_the_same_scores_give_the_same_bytes(complete, tmp_path):
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        run(complete, folder=folder)
+    for name in ("shift.csv", "shift.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_score_file_that_says_otherwise_is_refused(complete, partial):
+    complete.scores(TWO, two=[(70.0, 70.0)], one=[(1 / 3, 1 / 3 + 1e-15)])
+    with pytest.raises(SegShiftError, match=rf"{TWO}: MLflow says test/one/dice is 0\.333"):
+        run(complete, partial=partial)
+    track.run(complete.config, complete.results)
+    run(complete, partial=partial)
+
+
+def test_a_tracked_score_that_somebody_changed_is_refused(complete):
+    complete.sql("update latest_metrics set value = value + 1 where key = 'test/two/dice'")
+    with pytest.raises(
+        SegShiftError, match=rf"{ONE}: MLflow says test/two/dice is 31.0, its score file says 30.0"
+    ):
+        run(complete)
+
+
+def test_what_is_not_tracked_is_refused(project):
+    project.complete()
+    with pytest.raises(SegShiftError, match=rf"{ONE}, {TWO} are not tracked in sqlite.*: run segshift track"):
+        run(project)
+    track.run(project.config, project.results)
+    project.sql("update runs set lifecycle_stage = 'deleted'")
+    with pytest.raises(SegShiftError, match=f"{ONE} is not tracked as it is now: run segshift track"):
+        run(project)
+    track.run(project.config, project.results)
+    run(project)
+    project.record(ONE, run="a training since")
+    with pytest.raises(SegShiftError, match=f"{ONE} is not tracked as it is now: run segshift track"):
+        run(project)
+
+
+def test_a_complete_table_names_what_is_missing_and_a_partial_one_says_why(complete):
+    (complete.folder(TWO) / "scores.csv").unlink()
+    (complete.folder(TWO) / "evaluate.log").write_text("started\nSegShiftError: one has other classes\n\n")
+    with pytest.raises(
+        SegShiftError,
+        match=rf"shift: 2 scores are missing: {TWO} on two \(SegShiftError: one has other classes\); ",
+    ):
+        run(complete)
+    assert not (complete.results.tables / "shift.csv").exists()
+    table = run(complete, partial=True)
+    assert [number.value for number in (*table.column("ds"), *table.column("ov"))] == [None, None]
+    text = (complete.results.tables / "partial" / "shift.md").read_text()
+    assert text.startswith("# Shift (partial)\n")
+    assert f"¹ Missing: {TWO} on two, one (SegShiftError: one has other classes)." in text
+
+
+def test_a_failed_training_speaks_for_what_hangs_on_it(project):
+    project.journal(ONE, status="FAILED", error="ValueError: the loss is nan at step 3")
+    table = run(project, "adapted", partial=True)
+    (note,) = {note for note in table.footnotes if "finetune" in note}
+    assert f"{ADAPTED} on two (ValueError: the loss is nan at step 3)" in note
+    assert "it was not started" in run(project, "shift", partial=True).footnotes[0]
+
+
+def test_scores_of_an_older_model_count_as_missing(complete):
+    complete.record(TWO, model="another")
+    with pytest.raises(SegShiftError, match=rf"2 scores are missing: {TWO} on two"):
+        run(complete)
+
+
+def test_an_unknown_experiment_is_named(project):
+    with pytest.raises(SegShiftError, match="unknown experiment 'shfit'; did you mean 'shift'"):
+        run(project, "shfit")
+
+
+def test_show_prints_the_tables_and_where_they_are(complete, capsys):
+    with pytest.raises(SegShiftError, match="there are no tables"):
+        tabulate.show(complete.config, complete.results)
+    run(complete)
+    tabulate.show(complete.config, complete.results)
+    out = capsys.readouterr().out
+    assert "# Shift" in out
+    assert "60.00" in out
+    assert f"Tables: {complete.results.tables}" in out
+    assert "segshift ui" in out

@@ -1,0 +1,291 @@
+import http.server
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from segshift import scores
+from segshift.cli import main
+from segshift.errors import SegShiftError
+from segshift.lock import CellLock, take
+from segshift.stages import track
+
+ONE, TWO = "one/unet/full/own/0", "two/unet/full/own/0"
+ADAPTED = f"{ONE}/finetune/two"
+
+
+def run(project, **more):
+    track.run(project.config, project.results, **more)
+
+
+def runs(project):
+    return json.loads((project.results.tracking / "runs.json").read_text())
+
+
+def statuses(project, cell=ONE):
+    return project.sql(
+        "select r.status, r.end_time, s.value from runs r join tags c on c.run_uuid = r.run_uuid "
+        "join tags s on s.run_uuid = r.run_uuid where c.key = 'segshift.cell' "
+        f"and c.value = '{cell}' and s.key = 'segshift.superseded' order by r.start_time, s.value desc"
+    )
+
+
+def test_a_second_pass_sends_nothing(project, tmp_path):
+    project.complete()
+    run(project, out=tmp_path / "out.txt")
+    points = project.points()
+    # Three models: 2 curves of 5 points, seconds; ds, dg, ov; two scores a target (one target if adapted).
+    assert points == 3 * (10 + 1) + 2 * (3 + 4) + (2 + 2)
+    first = (tmp_path / "out.txt").read_text()
+    assert [line.split()[0] for line in first.splitlines()] == sorted([ONE, TWO, ADAPTED])
+    run(project, out=tmp_path / "out.txt")
+    assert project.points() == points
+    assert (tmp_path / "out.txt").read_text() == first
+
+
+def test_nothing_doubles_when_the_memory_is_lost(project):
+    project.complete()
+    run(project)
+    points = project.points()
+    (project.results.tracking / "cursors.json").unlink()
+    run(project)
+    assert project.points() == points
+    assert project.sql("select count(*) from runs") == [(3,)]
+    project.journal(ONE, steps=[40, 50, 60])  # after the loss it still knows where the curves ended
+    run(project)
+    assert project.points() == points + 4
+
+
+def test_a_score_arrives_to_the_last_bit_and_a_changed_one_wins(project):
+    project.complete()
+    run(project)
+    latest = project.latest(ONE)
+    assert latest["test/one/dice"] == 50.0
+    assert project.latest(TWO)["test/one/dice"] == 1 / 3
+    assert (latest["ds"], latest["dg"], latest["ov"]) == (50.0, 30.0, 40.0)
+    assert project.latest(ADAPTED)["dg"] == 41.5
+    assert "ds" not in project.latest(ADAPTED)
+    points = project.points()
+    project.scores(ONE, one=[(40.0, None), (50.0, 70.0)], two=[(20.0, 20.0)])
+    old = time.time() - 3600  # a restored copy may be older than what it replaces
+    os.utime(project.folder(ONE) / "scores.csv", (old, old))
+    run(project)
+    assert project.latest(ONE)["test/two/dice"] == 20.0
+    assert project.points() == points + 4  # test and validation of the one target, dg, ov
+
+
+def test_a_run_shows_what_it_is(project):
+    project.complete()
+    run(project)
+    (run_id,) = [run for cell, run in next(iter(runs(project).values())).items() if cell == ADAPTED]
+    tags = dict(project.sql(f"select key, value from tags where run_uuid = '{run_id}'"))
+    parameters = dict(project.sql(f"select key, value from params where run_uuid = '{run_id}'"))
+    axes = {
+        "anatomy": "brain",
+        "source": "one",
+        "backbone": "unet",
+        "tuning": "full",
+        "head": "own",
+        "seed": "0",
+    }
+    axes |= {"adapt": "finetune", "target": "two"}
+    assert axes.items() <= tags.items()
+    assert (axes | {"learning_rate": "0.01", "trainable": "1234"}).items() <= parameters.items()
+    assert "trained on **Site one**, adapted to **two**" in tags["mlflow.note.content"]
+    assert tags["dice"] == "41.50"
+    assert tags["mlflow.runColor"].startswith("#")
+    kept = project.results.tracking / "artifacts" / run_id / "artifacts"
+    assert sorted(file.name for file in kept.iterdir()) == ["scores.csv", "settings.yaml"]
+    assert (kept / "scores.csv").read_bytes() == (project.folder(ADAPTED) / "scores.csv").read_bytes()
+
+
+def test_a_resumed_attempt_joins_its_run(project):
+    project.journal(ONE, steps=range(0, 50, 10), status=None)
+    run(project)
+    assert statuses(project)[0][0] == "KILLED"
+    with CellLock(project.folder(ONE)):
+        project.journal(ONE, steps=range(30, 80, 10), status=None).log(80, {"train/loss": 0.0})
+        run(project)
+        assert [row[0] for row in statuses(project)] == ["RUNNING"]
+    run(project)  # no file changed, but nobody holds the lock any more
+    assert [row[0] for row in statuses(project)] == ["KILLED"]
+    steps = project.sql("select step from metrics where key = 'train/loss' order by step")
+    assert [step for (step,) in steps] == list(range(0, 90, 10))
+
+
+def test_a_run_ends_when_its_process_did(project):
+    project.journal(ONE, status=None)
+    last = json.loads((project.folder(ONE) / "journal/001.jsonl").read_text().splitlines()[-1])["time"]
+    time.sleep(0.05)
+    run(project)
+    assert statuses(project) == [("KILLED", last, "false")]
+
+
+def test_a_training_from_its_start_supersedes_the_one_before(project):
+    project.complete()
+    run(project)
+    old = next(iter(runs(project).values()))[ONE]
+    project.journal(ONE, run="second", status="FAILED", error="no")
+    run(project)
+    assert [(row[0], row[2]) for row in statuses(project)] == [("FINISHED", "true"), ("FAILED", "false")]
+    assert next(iter(runs(project).values()))[ONE] == old  # run.json says whose the scores are
+    project.record(ONE, run="second")
+    run(project)
+    assert next(iter(runs(project).values()))[ONE] != old
+    assert project.latest(ONE)["test/one/dice"] == 50.0
+
+
+def test_scores_of_an_older_model_are_not_sent(project):
+    project.complete()
+    project.record(ONE, model="another")
+    run(project)
+    assert "ov" not in project.latest(ONE)
+    assert "ov" in project.latest(TWO)
+
+
+def test_a_damaged_model_is_named_and_costs_no_other(project):
+    project.complete()
+    with (project.folder(ONE) / "journal/001.jsonl").open("a") as stream:
+        stream.write("garbage\n")
+    with pytest.raises(SegShiftError, match=rf"could not be tracked: {ONE} .*line 8 is no journal line"):
+        run(project)
+    assert project.latest(TWO)["ov"] == scores.mean([70.0, 1 / 3])
+
+
+def test_a_run_that_was_deleted_in_mlflow_is_made_again(project):
+    project.complete()
+    run(project)
+    points = project.points()
+    project.sql("update runs set lifecycle_stage = 'deleted'")
+    run(project)
+    assert project.points() == 2 * points
+
+
+def test_only_models_of_the_named_experiment_and_their_sources(project):
+    project.complete()
+    run(project, experiments=["adapted"])
+    assert sorted(next(iter(runs(project).values()))) == sorted([ONE, ADAPTED])
+    with pytest.raises(SegShiftError, match="unknown experiment 'shfit'; did you mean 'shift'"):
+        run(project, experiments=["shfit"])
+
+
+def test_the_database_is_made_whole(project):
+    file = project.results.tracking / "mlflow.db"
+    file.write_bytes(b"")
+    file.unlink()
+    file.with_name("mlflow.db.part").write_bytes(b"half a database that a kill left")
+    project.model(ONE, one=[(1.0, 2.0)])
+    run(project)
+    assert project.latest(ONE)["test/one/dice"] == 1.5
+    assert not file.with_name("mlflow.db.part").exists()
+
+
+def test_a_follower_sends_what_grows_and_ends_with_its_input(project, capsys, monkeypatch):
+    project.journal(ONE, steps=[0], status=None)
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reader))
+    thread = threading.Thread(target=run, args=(project,), kwargs={"follow": True, "every": 0.1})
+    thread.start()
+    wait_until(lambda: project.points() == 2)
+    with pytest.raises(SegShiftError, match="another follower tracks here: process"):
+        run(project, follow=True)
+    project.journal(ONE, steps=[0, 10], status="FINISHED")
+    wait_until(lambda: project.points() == 4)
+    while (held := take(project.results.tracking / "lock")) is None:
+        time.sleep(0.01)
+    # A pass waits for another process's pass.
+    project.journal(ONE, steps=[20], status="FINISHED")
+    os.close(writer)
+    time.sleep(0.3)
+    assert project.points() == 4
+    held.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert project.points() == 6
+
+
+def wait_until(true):
+    for _ in range(200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in ten seconds")
+
+
+def test_a_server_that_refuses_is_one_sentence(project, monkeypatch, capsys):
+    project.complete()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@{address}")
+    begun = time.monotonic()
+    assert main(["track", "--config", str(project.config), "--results", str(project.results.root)]) == 1
+    assert time.monotonic() - begun < 15
+    error = capsys.readouterr().err
+    assert error == f"segshift track: the tracking server http://{address} does not answer\n"
+
+
+def test_a_server_that_is_no_mlflow_is_one_sentence(project, monkeypatch):
+    project.complete()
+    with http.server.HTTPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(SegShiftError, match=f"MLflow at http://127.0.0.1:{server.server_port} refused"):
+            run(project)
+        server.shutdown()
+
+
+class Silent(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_follower_outlives_an_outage(project, monkeypatch, capsys):
+    project.complete()
+    tries = []
+
+    class Flaky(track.Store):
+        def __init__(self, *arguments):
+            tries.append(arguments)
+            if len(tries) == 1:
+                raise track.StoreError("the tracking server x does not answer")
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(track, "Store", Flaky)
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reader))
+    threading.Thread(target=lambda: (wait_until(lambda: len(tries) > 0), os.close(writer))).start()
+    run(project, follow=True, every=0.1)
+    assert "will try again: the tracking server x does not answer" in capsys.readouterr().out
+    assert project.latest(TWO)["test/two/dice"] == 70.0
+
+
+def test_the_saved_view_is_readable(project):
+    import base64
+    import zlib
+
+    project.complete()
+    run(project)
+    ((value,),) = project.sql(
+        "select value from experiment_tags where key = 'mlflow.sharedViewState.segshift'"
+    )
+    packed = json.loads(value)["state"].removeprefix("deflate;")
+    page = json.load(io.BytesIO(zlib.decompress(base64.b64decode(packed))))
+    assert page["orderByKey"] == "metrics.`ov`"
+    assert page["groupBy"] is None
+
+
+def test_tracking_and_tables_never_load_torch():
+    code = "import sys, segshift.stages.track, segshift.stages.tabulate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
