@@ -1,4 +1,4 @@
-"""The thesis's grid: counts, what is left out, learning rates and epochs by hand, and three golden settings."""
+"""The thesis's grid: counts, what is left out, learning rates and epochs by hand, and golden settings."""
 
 import os
 import subprocess
