@@ -5,6 +5,7 @@ So an unknown name or key stops a workflow at parse time, and `segshift.grid` ne
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -55,14 +56,17 @@ def signature(file: Path, function: str) -> tuple[tuple[str, ...], tuple[str, ..
     raise AttributeError(f"{file} has no function {function}()")
 
 
-def code_digest(files: list[Path]) -> str:
-    """Digest of source files, comments and layout aside, so that a reworded comment marks no model as
-    outdated."""
+def code_digest(files: Iterable[Path]) -> str:
+    """Digest of source files, comments and layout aside: a reworded comment marks no model as outdated."""
     total = hashlib.sha256()
     for file in sorted(set(files)):
-        total.update(f"{file.relative_to(PACKAGE)}\n".encode())
-        total.update(ast.dump(_without_docstrings(ast.parse(file.read_text()))).encode())
+        total.update(f"{file.relative_to(PACKAGE)} {_file_digest(file)}\n".encode())
     return total.hexdigest()[:16]
+
+
+@cache
+def _file_digest(file: Path) -> str:
+    return hashlib.sha256(ast.dump(_without_docstrings(ast.parse(file.read_text()))).encode()).hexdigest()
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -53,3 +53,13 @@ def code_files(settings: dict[str, Any]) -> list[Path]:
 def code_digest(settings: dict[str, Any]) -> str:
     """Digest of the source that decides a model."""
     return modules.code_digest(code_files(settings))
+
+
+def outdated(folder: Path, settings: dict[str, Any]) -> bool:
+    """True if a finished model was made by other code than today's. It stays valid; nothing re-runs by
+    itself."""
+    try:
+        record = json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return False
+    return record["code"] != code_digest(settings)

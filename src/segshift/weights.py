@@ -15,7 +15,7 @@ def read(file: Path) -> dict[str, Any]:
     """Read a weights file onto the CPU, without running code from it.
 
     Args:
-        file: ``*.safetensors``, or what ``torch.save`` wrote.
+        file: in the format of safetensors, or what ``torch.save`` wrote; its name does not matter.
 
     Returns:
         What the file holds: tensors by name, or for some official files a dict of those under ``model`` or
@@ -27,7 +27,7 @@ def read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise SegShiftError(f"weights file {file} does not exist")
     try:
-        if file.suffix == ".safetensors":
+        if _is_safetensors(file):
             return load_file(file)
         # Many official files carry their training's command line; a Namespace is data only.
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -37,6 +37,12 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise SegShiftError(f"weights file {file} holds a {type(state).__name__}, not tensors by name")
     return state
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Its header is JSON behind eight bytes of length; a fetched file has no suffix to go by."""
+    with file.open("rb") as stream:
+        return stream.read(9)[8:] == b"{"
 
 
 def sha256(file: Path) -> str:

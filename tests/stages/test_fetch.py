@@ -116,9 +116,20 @@ def test_a_wrong_digest_names_both_and_keeps_what_was_there(server, folder, outp
     assert left_behind(output) == ["toy.pth"]
 
 
-def test_without_a_digest_the_found_one_is_printed(folder, output, capsys):
-    fetch.run("toy", {"file": "toy.pth", "sha256": None}, folder, output)
-    assert DIGEST in capsys.readouterr().out
+def test_without_a_digest_the_found_one_is_asked_for(folder, output):
+    with pytest.raises(SegShiftError, match=f"no sha256 for it; that of .*toy.pth is {DIGEST}"):
+        fetch.run("toy", {"file": "toy.pth", "sha256": None}, folder, output)
+    assert not output.exists()
+
+
+def test_a_download_without_a_digest_is_kept_in_the_users_folder(server, tmp_path, output):
+    mine = tmp_path / "mine"
+    entry = {"file": "toy.pth", "url": f"{server}/good.pth", "sha256": None}
+    with pytest.raises(SegShiftError, match=DIGEST):
+        fetch.run("toy", entry, mine, output)
+    assert (mine / "toy.pth").read_bytes() == BODY
+    assert left_behind(output) == []
+    fetch.run("toy", {"file": "toy.pth", "sha256": DIGEST}, mine, output)
     assert output.read_bytes() == BODY
 
 

