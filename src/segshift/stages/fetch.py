@@ -91,8 +91,8 @@ def _check(name: str, entry: dict[str, Any], file: Path, source: str) -> None:
     expected = entry.get("sha256")
     if expected is None:
         raise SegShiftError(
-            f"weights {name}: weights.yaml has no sha256 for it; that of {source} is {found}: compare it with "
-            "what its authors say, then write it there"
+            f"weights {name}: weights.yaml has no sha256 for it; that of {source} is {found}: compare it "
+            "with what its authors say, then write it there"
         )
     if found != expected.lower():
         raise SegShiftError(f"weights {name}: {source} has sha256 {found}, expected {expected}")
