@@ -257,7 +257,11 @@ CASES = {
         f"evaluate {CELL}",
         rf"{CELL}/model\.ckpt is not there; train the cell first",
     ),
-    "adapt without an adaptation": (nothing, f"adapt {CELL}", rf"{CELL} is no adapted model"),
+    "adapt without an adaptation": (
+        nothing,
+        f"adapt {CELL}",
+        rf"{CELL} names no adaptation; say segshift train",
+    ),
     "a target that is not prepared": (
         nothing,
         f"evaluate {CELL} scan",

@@ -15,6 +15,9 @@ from segshift.errors import SegShiftError
 
 Arguments = argparse.Namespace
 
+ABOUT = "How well does a segmentation model survive a change of scanner? One verb a stage; see README.md."
+CELL = "source/backbone/tuning/head/seed, with /adapt/target behind it if adapted; or its folder"
+
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; bad input is one sentence on stderr and exit code 1."""
@@ -35,7 +38,7 @@ def stage(verb: str) -> Any:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options, in the order in which data flows."""
-    top = argparse.ArgumentParser(prog="segshift", description=__doc__.split(":")[0])
+    top = argparse.ArgumentParser(prog="segshift", description=ABOUT)
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -44,82 +47,90 @@ def parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
-        sub.add_argument("--results", default="results", metavar="FOLDER", help="what the workflow fills")
         for option in options:
             option(sub)
         return sub
 
     sub = verb("phantom", "Write synthetic brain volumes of several scanners, as HDF5.", _phantom)
-    sub.add_argument("folder", type=Path)
-    for name, default in (
-        ("seed", 0),
-        ("size", 56),
-        ("slices", 8),
-        ("train", 6),
-        ("validation", 2),
-        ("test", 4),
+    sub.add_argument("folder", type=Path, help="where to; one folder a scanner is made in it")
+    for name, default, text in (
+        ("seed", 0, "of all patients"),
+        ("size", 56, "pixels of a slice's side"),
+        ("slices", 8, "of each volume"),
+        ("train", 6, "volumes to train on"),
+        ("validation", 2, "volumes to select on"),
+        ("test", 4, "volumes to test on"),
     ):
-        sub.add_argument(f"--{name}", type=int, default=default)
-    sub.add_argument("--domains", nargs="+", metavar="DOMAIN")
+        text = f"{text} (default: {default})"
+        sub.add_argument(f"--{name}", type=int, default=default, metavar="NUMBER", help=text)
+    sub.add_argument("--domains", nargs="+", metavar="DOMAIN", help="scanners (default: all four)")
 
-    verb("cells", "List every cell with its state.", _cells, _config, _experiments).add_argument(
-        "--json", action="store_true"
+    verb("cells", "List every cell with its state.", _cells, _folder, _config, _experiments).add_argument(
+        "--json", action="store_true", help="the same as JSON"
     )
-    sub = verb("settings", "Show a cell's settings and where each comes from.", _settings, _config)
-    sub.add_argument("cell", nargs="?")
+    sub = verb("settings", "Show a cell's settings and where each comes from.", _settings, _folder, _config)
+    sub.add_argument("cell", nargs="?", help=CELL)
     sub.add_argument("--write", action="store_true", help="write every settings.yaml, as the Snakefile does")
     verb("schema", "Write JSON schemas of the config files, for editors.", _schema).add_argument(
-        "folder", type=Path
+        "folder", type=Path, help="where to"
     )
-    verb("check", "Build every combination of the grid once, without weights.", _check, _config)
+    verb("check", "Build every combination of the grid once, without weights.", _check, _folder, _config)
 
-    sub = verb("fetch", "Bring weights and check them.", _fetch, _config)
-    sub.add_argument("weights", nargs="+")
-    sub = verb("prepare", "Read raw data into the prepared format.", _prepare, _config)
-    sub.add_argument("dataset", nargs="+")
+    sub = verb("fetch", "Bring weights and check them.", _fetch, _folder, _config)
+    sub.add_argument("weights", nargs="+", help="entries of weights.yaml")
+    sub = verb("prepare", "Read raw data into the prepared format.", _prepare, _folder, _config)
+    sub.add_argument("dataset", nargs="+", help="entries of datasets.yaml")
     sub.add_argument("--workers", type=int, default=1, help="volumes at once")
     for name, text in (("train", "Train cells."), ("adapt", "Adapt trained cells to a target.")):
-        sub = verb(name, text, _fit, _device)
-        sub.add_argument(
-            "cell", nargs="+", help="source/backbone/tuning/head/seed[/adapt/target], or its folder"
-        )
+        sub = verb(name, text, _fit, _folder, _device)
+        sub.add_argument("cell", nargs="+", help=CELL)
         sub.add_argument("--workers", type=int, default=0, help="processes that read slices")
-    sub = verb("evaluate", "Score a model on its targets.", _evaluate, _config, _device)
-    sub.add_argument("cell")
+    sub = verb("evaluate", "Score a model on its targets.", _evaluate, _folder, _config, _device)
+    sub.add_argument("cell", help=CELL)
     sub.add_argument("target", nargs="*", help="default: those that the experiments name")
-    sub = verb("track", "Send scores and curves to MLflow.", _track, _config, _experiments)
-    sub.add_argument("--follow", action="store_true", help="until stdin closes")
-    sub.add_argument("--out", type=Path, help="write here which runs are complete")
-    sub = verb("tabulate", "Build an experiment's table from MLflow.", _tabulate, _config, _experiments)
-    sub.add_argument("--partial", action="store_true", help="with a dash where a score is missing")
-    sub.add_argument("--folder", type=Path, help="default: tables/, or tables/partial/")
-    verb("report", "Write report.html.", _report, _config)
-
-    sub = verb("predict", "Segment a NIfTI volume with a trained model.", _predict, _device)
-    sub.add_argument("cell")
-    sub.add_argument("image", type=Path)
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="MASK")
-    sub.add_argument("--channel", type=int, help="of a 4D image, counted from 0")
-    verb("show", "Print the tables, where they lie, and how to open MLflow.", _show, _config)
-    sub = verb("status", "Say what failed, and where its log is.", _status)
-    sub.add_argument("--failed", nargs="*", default=[], metavar="RULE=LOG")
-    verb("rerun", "Forget finished models, so that they are made again.", _rerun).add_argument(
-        "cell", nargs="+"
+    sub = verb("track", "Send scores and curves to MLflow.", _track, _folder, _config, _experiments)
+    sub.add_argument("--follow", action="store_true", help="a pass every 15 s, until stdin closes")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="list the tracked runs here")
+    sub = verb(
+        "tabulate", "Build an experiment's table from MLflow.", _tabulate, *(_folder, _config, _experiments)
     )
-    verb("ui", "Open the MLflow UI.", _ui, _config).add_argument("--port", type=int, default=5000)
+    sub.add_argument("--partial", action="store_true", help="with a dash where a score is missing")
+    sub.add_argument("--folder", type=Path, help="where to (default: tables/ or tables/partial/ in results)")
+    verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
+
+    sub = verb("predict", "Segment a NIfTI volume with a trained model.", _predict, _folder, _device)
+    sub.add_argument("cell", help=CELL)
+    sub.add_argument("image", type=Path, help="a scan: .nii or .nii.gz")
+    sub.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="MASK", help="what it becomes: .nii or .nii.gz"
+    )
+    sub.add_argument("--channel", type=int, metavar="NUMBER", help="of a 4D image, counted from 0")
+    verb("show", "Print the tables, where they lie, and how to open MLflow.", _show, _folder, _config)
+    sub = verb("status", "Say what failed, and where its log is.", _status, _folder)
+    sub.add_argument("--failed", nargs="*", default=[], metavar="RULE=LOG", help="as the workflow tells it")
+    sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, _folder)
+    sub.add_argument("cell", nargs="+", help=CELL)
+    sub = verb("ui", "Open the MLflow UI.", _ui, _folder, _config)
+    sub.add_argument("--port", type=int, default=5000, help="of this machine (default: 5000)")
     return top
 
 
+def _folder(sub: argparse.ArgumentParser) -> None:
+    text = "what the workflow fills (default: results)"
+    sub.add_argument("--results", default="results", metavar="FOLDER", help=text)
+
+
 def _config(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--config", default="config", metavar="FOLDER", help="what a scientist edits")
+    text = "what a scientist edits (default: config)"
+    sub.add_argument("--config", default="config", metavar="FOLDER", help=text)
 
 
 def _experiments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("experiment", nargs="*", help="default: all")
+    sub.add_argument("experiment", nargs="*", help="entries of experiments.yaml (default: all)")
 
 
 def _device(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    sub.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
 
 # ---- what each verb does with its options ------------------------------------------------------------------

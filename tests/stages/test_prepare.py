@@ -175,7 +175,7 @@ BAD = {
     "settings": (lambda s: (s.folder / "settings.yaml").write_text("classes: [a]\n"), "has no key 'plane'"),
     "no settings": (
         lambda s: (s.folder / "settings.yaml").unlink(),
-        "is toy an entry of config/datasets.yaml",
+        "settings.yaml is not there; first: segshift settings --write",
     ),
 }
 

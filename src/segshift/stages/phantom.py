@@ -75,14 +75,14 @@ def run(
 
 def _check(settings: dict[str, Any]) -> None:
     if not settings["domains"]:
-        raise SegShiftError("phantom: domains is empty")
+        raise SegShiftError("domains is empty")
     for domain in settings["domains"]:
         if domain not in phantoms.DOMAINS:
             raise unknown("unknown phantom domain", domain, phantoms.DOMAINS)
     least = {"seed": 0, "size": 16, "slices": 1, "train": 1, "validation": 1, "test": 1}
     for name, smallest in least.items():
         if settings[name] < smallest:
-            raise SegShiftError(f"phantom: {name} is {settings[name]}, it must be at least {smallest}")
+            raise SegShiftError(f"{name} is {settings[name]}, it must be at least {smallest}")
 
 
 def _file(folder: Path, domain: str, split: str) -> Path:

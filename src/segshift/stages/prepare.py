@@ -42,7 +42,7 @@ def run(dataset: str, results: Path, raw: Path, workers: int = 1) -> None:
     folder = Path(results) / "data" / dataset
     file = folder / "settings.yaml"
     if not file.is_file():
-        raise SegShiftError(f"no {file}: is {dataset} an entry of config/datasets.yaml?")
+        raise SegShiftError(f"{file} is not there; first: segshift settings --write")
     text = file.read_text()
     settings = yaml.safe_load(text)
     for key in ("classes", "plane", "modality", "reader"):

@@ -97,7 +97,7 @@ def _tracked_runs(grid: Grid, results: Results, models: list[Model]) -> dict[Mod
         return {}
     uri = tracking.uri(results, grid.config.project.tracking.uri)
     file = results.tracking / "runs.json"
-    ids = json.loads(file.read_text()).get(tracking.shown(uri), {}) if file.exists() else {}
+    ids = json.loads(file.read_text()).get(tracking.key(results, uri), {}) if file.exists() else {}
     if untracked := [model.path for model in models if model.path not in ids]:
         raise SegShiftError(f"{_some(untracked)} not tracked in {tracking.shown(uri)}: run segshift track")
     database = tracking.database(uri)
@@ -179,4 +179,4 @@ def show(config_folder: str | Path, results: Results) -> None:
     print(f"Tables: {results.tables}")
     if results.report.exists():
         print(f"Report: {results.report}")
-    print(f"Curves and runs: segshift ui --results {results.root}")
+    print(f"Curves and runs: segshift ui --config {config_folder} --results {results.root}")
