@@ -7,6 +7,7 @@ removes the declared ones of jobs that finished without it.
 """
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -173,7 +174,8 @@ class Cell:
         if self.objective.keep == "best":
             self._keep("model", epoch, -1.0 if dice is None else dice, dice, loss)
             if "adaptation" not in self.settings:
-                self._keep("lowest_loss", epoch, -loss, dice, loss)
+                # nan is neither better nor worse than anything: it would be kept, or keep all others out
+                self._keep("lowest_loss", epoch, -math.inf if math.isnan(loss) else -loss, dice, loss)
             names = self.settings["classes"][1:]
             values = {"validation/loss": loss, "validation/dice": dice}
             values |= {f"validation/dice/{name}": value for name, value in zip(names, by_class, strict=True)}
@@ -248,6 +250,7 @@ def place(folder: Path) -> bool:
         part.unlink(missing_ok=True)
         _link(file, part)
         part.replace(folder / file.name)
+        part.unlink(missing_ok=True)  # to rename one name of a file onto another of its names does nothing
     for file in (folder / "resume").glob("*.ckpt"):
         file.unlink()
     return True

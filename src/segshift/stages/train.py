@@ -14,6 +14,7 @@ import torch
 from segshift import model as models
 from segshift import objectives, plugins, training
 from segshift.cell import Cell, place, tensors
+from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.lock import CellLock
@@ -21,9 +22,9 @@ from segshift.paths import Results, locate
 from segshift.prepared import Prepared
 from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks
-from segshift.weights import sha256
 
 PACKAGES = ("segshift", "torch", "timm", "pytorch-lightning", "numpy")
+MODEL = ("model.ckpt", "run.json")  # what makes a folder a finished model's
 RESUMABLE = 75  # exit code: interrupted, its state is saved (EX_TEMPFAIL)
 
 
@@ -47,7 +48,9 @@ def run(
             settings = read_settings(folder)
             if adapt != ("adaptation" in settings):
                 raise SegShiftError(
-                    f"{path} is {'no adapted' if adapt else 'an adapted'} model; see the other command"
+                    f"{path} names no adaptation; say segshift train"
+                    if adapt
+                    else f"{path} is an adaptation; say segshift adapt"
                 )
             stack.enter_context(CellLock(folder))
             if not _finished(results, folder, settings):
@@ -56,7 +59,7 @@ def run(
 
 
 def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
-    """Digests of all that decides a model: settings, code, data and weights."""
+    """Digests of all that decides a model: settings, code, data, weights, and where an adaptation starts."""
     datasets = [settings[part]["dataset"] for part in ("source", "target") if part in settings]
     data = {}
     for name in datasets:
@@ -66,26 +69,34 @@ def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
                 f"{name} is prepared with the classes {prepared.classes}, not {settings['classes']}"
             )
         data[name] = prepared.sha256
-    files = {name: known or sha256(results.weights(name)) for name, known in settings["weights"].items()}
-    return {
-        "settings": digest(settings),
-        "code": code_digest(settings),
-        "data": data,
-        "files": files,
-    }
+    found = {"settings": digest(settings), "code": code_digest(settings), "data": data}
+    found["files"] = settings["weights"]  # each was compared with its file when it was read
+    if "adaptation" in settings:  # the same settings start elsewhere once the source model is another
+        _, trained = _source(results, settings)
+        found["start"] = models.weights_digest(trained["weights"])
+    return found
+
+
+def _source(results: Results, settings: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint that an adaptation starts from: its file and content."""
+    folder = results.run(settings["cell"]).parents[1]
+    file = folder / "model.ckpt"
+    return file, models.read_checkpoint(file, read_settings(folder))
 
 
 def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
     """Is there a finished model of this identity, in place or beside it in ``resume/ready``?"""
-    ready = folder / "resume" / "ready" / "model.ckpt"
-    if not ready.exists():
+    ready = folder / "resume" / "ready"
+    complete = [one for one in (ready, folder) if all((one / name).exists() for name in MODEL)]
+    if not complete:
         return False
-    content = models.read_any_checkpoint(ready)
+    content = models.read_any_checkpoint(complete[0] / "model.ckpt")
     wanted = identity(results, settings)
     if {key: content.get(key) for key in wanted} != wanted:
         return False
     print(f"{settings['cell']}: is finished", flush=True)
-    return place(folder)
+    place(folder)
+    return True
 
 
 def _fit(
@@ -98,6 +109,7 @@ def _fit(
     prepared = Prepared(results.data(dataset))
     torch.set_num_threads(settings[0]["training"].get("cpu_threads", 1))
     built = models.build(settings, results)
+    _share(built, settings)
     _calibrate(built, settings[0], results)
     cells = [
         _cell(folder, one, model.to(device), results)
@@ -111,9 +123,10 @@ def _fit(
         print(f"{interrupted}; the same command goes on from there", flush=True)
         return RESUMABLE
     except BaseException as error:
+        stopped = isinstance(error, SystemExit | KeyboardInterrupt)  # by a signal before the first step
         for cell in cells:
             if cell.journal:
-                cell.journal.end("FAILED", f"{type(error).__name__}: {error}")
+                cell.journal.end("KILLED" if stopped else "FAILED", f"{type(error).__name__}: {error}")
         raise
     more = {"started": started, "ended": int(time.time() * 1000), "versions": _versions()}
     if device.type == "cuda":
@@ -139,6 +152,25 @@ def _same(settings: list[dict[str, Any]]) -> None:
                 )
 
 
+def _share(built: list[models.Segmenter], settings: list[dict[str, Any]]) -> None:
+    """Can these models stand on one backbone, each with the bits of its solo run?
+
+    Raises:
+        SegShiftError: something in it learns, or would be in their checkpoints though only another needs it.
+    """
+    first, *others = settings
+    for model, one in zip(built[1:], others, strict=True):
+        if not is_frozen(model.backbone):
+            reason = f"their backbone learns (tuning {one['tuning']['module']})"
+        elif models.keeps_everything(one) and max(model.taps) != max(built[0].taps):
+            reason = "their checkpoints hold the random backbone, of which they need different parts"
+        else:
+            continue
+        raise SegShiftError(
+            f"{first['cell']} and {one['cell']} cannot share a pass, {reason}: train them apart"
+        )
+
+
 def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results: Results) -> None:
     """A random twin's batch-norm statistics, from the source's training slices. An adapted one has its
     source's."""
@@ -153,11 +185,10 @@ def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, resul
     kept = tensors(model, settings)
     loss = settings["training"].get("loss", "cross_entropy")
     if adaptation := settings.get("adaptation"):
-        source = folder.parents[1]
-        trained = models.read_checkpoint(source / "model.ckpt", read_settings(source))
+        file, trained = _source(results, settings)
         name = settings["source"]["dataset"]
         models.check_data(trained, name, Prepared(results.data(name)).sha256)
-        models.load_state(model, trained["weights"], settings, source / "model.ckpt")
+        models.load_state(model, trained["weights"], settings, file)
         takes_loss = "loss" in plugins.modules.parameters("adaptations", adaptation["module"])[0]
         objective = plugins.build("adaptations", adaptation, model, **({"loss": loss} if takes_loss else {}))
     else:
