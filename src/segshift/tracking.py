@@ -187,6 +187,14 @@ def database(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+def key(results: Results, uri: str) -> str:
+    """Under what ``runs.json`` and ``cursors.json`` remember a store; one below results moves with them."""
+    file = database(uri)
+    if file and file.is_relative_to(folder := results.tracking.resolve()):
+        return str(file.relative_to(folder))
+    return shown(uri)
+
+
 def shown(uri: str) -> str:
     """A URI as it may be printed and stored: without user and password."""
     scheme, separator, rest = uri.partition("://")

@@ -14,6 +14,7 @@ from segshift import scores
 from segshift.cli import main
 from segshift.errors import SegShiftError
 from segshift.lock import CellLock, take
+from segshift.paths import Results
 from segshift.stages import track
 
 ONE, TWO = "one/unet/full/own/0", "two/unet/full/own/0"
@@ -165,6 +166,22 @@ def test_a_run_that_was_deleted_in_mlflow_is_made_again(project):
     project.sql("update runs set lifecycle_stage = 'deleted'")
     run(project)
     assert project.points() == 2 * points
+
+
+def test_results_may_move_with_what_was_tracked(project, tmp_path):
+    project.complete()
+    run(project)
+    points = project.points()
+    project.results = Results(project.results.root.rename(tmp_path / "elsewhere"))
+    state = project.results.tracking / "cursors.json"
+    before = json.loads(state.read_text())
+    project.scores(TWO, two=[(70.0, 70.0)], one=[(5.0, 5.0)])
+    run(project)
+    assert json.loads(state.read_text()).keys() == before.keys()
+    assert project.points() == points + 4
+    (run_id,) = [run for cell, run in next(iter(runs(project).values())).items() if cell == TWO]
+    kept = project.results.tracking / "artifacts" / run_id / "artifacts" / "scores.csv"
+    assert kept.read_bytes() == (project.folder(TWO) / "scores.csv").read_bytes()
 
 
 def test_only_models_of_the_named_experiment_and_their_sources(project):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segshift import grid as grids
 from segshift import scores as score_files
-from segshift import tracking
+from segshift import settings, tracking
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model, Score
 from segshift.mlflow_store import Run, Store
@@ -74,7 +74,9 @@ def read(grid: Grid, results: Results, experiment: str) -> Tracked:
             wanted.setdefault(model, []).append(target)
     finished = {model: rows for model in wanted if (rows := _scored(results.run(model.path)))}
     runs = _tracked_runs(grid, results, list(finished))
-    tracked = Tracked({}, {}, {model: _failure(results, model) for model in wanted if model not in finished})
+    failures = {model: _failure(results, model) for model in wanted if model not in finished}
+    outdated = [m for m in finished if settings.outdated(results.run(m.path), grid.settings(m))]
+    tracked = Tracked({}, {}, failures, outdated)
     for model, rows in finished.items():
         tracked.trainable[model] = _trainable(model, runs[model])
         for target in set(wanted[model]) & set(score_files.targets(rows)):

@@ -85,7 +85,7 @@ class Tracker:
             SegShiftError: MLflow does not answer; or, after all others were sent, that some models could not
                 be read.
         """
-        key = tracking.shown(self.uri)
+        key = tracking.key(self.results, self.uri)
         with _alone(self.results.tracking / "lock"):
             cursors = _read(self.results.tracking / "cursors.json")
             memory = cursors.setdefault(key, {"models": {}, "runs": {}})

@@ -26,10 +26,9 @@ def run(config_folder: str | Path, results: Results, port: int = 5000) -> None:
         SegShiftError: nothing is tracked yet, or the port is taken.
     """
     uri = tracking.uri(results, configuration.read(config_folder).project.tracking.uri)
-    shown = tracking.shown(uri)
     database = tracking.database(uri)
     if database is None:
-        print(_address(results, shown, shown), flush=True)
+        print(_address(results, uri, tracking.shown(uri)), flush=True)
         return
     if not database.exists():
         raise SegShiftError(f"nothing is tracked in {database} yet: run segshift track first")
@@ -40,7 +39,7 @@ def run(config_folder: str | Path, results: Results, port: int = 5000) -> None:
         except OSError:
             raise SegShiftError(f"port {port} is taken: choose another with --port") from None
     print(
-        f"{_address(results, shown, f'http://{HOST}:{port}')}\nin some 10 seconds; end it with Ctrl-C",
+        f"{_address(results, uri, f'http://{HOST}:{port}')}\nin some 10 seconds; end it with Ctrl-C",
         flush=True,
     )
     os.execvpe(sys.executable, command(uri, database, port), environment())
@@ -61,9 +60,9 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"} | ours
 
 
-def _address(results: Results, key: str, server: str) -> str:
+def _address(results: Results, uri: str, server: str) -> str:
     """The saved view, if something was tracked; else the server's front page."""
     file = results.tracking / "cursors.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    experiment = known.get(key, {}).get("experiment")
+    experiment = known.get(tracking.key(results, uri), {}).get("experiment")
     return saved_view.link(server, experiment) if experiment else server
