@@ -108,8 +108,9 @@ def parser() -> argparse.ArgumentParser:
     verb("show", "Print the tables, where they lie, and how to open MLflow.", _show, _folder, _config)
     sub = verb("status", "Say what failed, and where its log is.", _status, _folder)
     sub.add_argument("--failed", nargs="*", default=[], metavar="RULE=LOG", help="as the workflow tells it")
-    sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, _folder)
-    sub.add_argument("cell", nargs="+", help=CELL)
+    sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, _folder, _config)
+    sub.add_argument("cell", nargs="*", help=CELL)
+    sub.add_argument("--outdated", action="store_true", help="all that were made by older code")
     sub = verb("ui", "Open the MLflow UI.", _ui, _folder, _config)
     sub.add_argument("--port", type=int, default=5000, help="of this machine (default: 5000)")
     return top
@@ -243,7 +244,7 @@ def _status(arguments: Arguments) -> None:
 
 
 def _rerun(arguments: Arguments) -> None:
-    stage("rerun").run(arguments.cell, arguments.results)
+    stage("rerun").run(arguments.cell, arguments.results, arguments.outdated, arguments.config)
 
 
 def _ui(arguments: Arguments) -> None:

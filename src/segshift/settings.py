@@ -62,4 +62,4 @@ def outdated(folder: Path, settings: dict[str, Any]) -> bool:
         record = json.loads((folder / "run.json").read_text())
     except FileNotFoundError:
         return False
-    return record["code"] != code_digest(settings)
+    return record.get("code") not in (None, code_digest(settings))

@@ -15,6 +15,7 @@ from segshift import grid
 from segshift.errors import unknown
 from segshift.grid import Grid, Model
 from segshift.paths import Results
+from segshift.settings import outdated
 
 DONE = ("model.ckpt", "run.json", "scores.csv")
 STATES = ("done", "missing", "left out", "not yet possible")
@@ -85,7 +86,8 @@ def _row(expanded: Grid, results: Results, model: Model, targets: list[str]) -> 
     folder = results.run(model.path)
     missing = [name for name in DONE if not (folder / name).exists()]
     if not missing:
-        return Row(model.path, None, "done", note)
+        older = "made by older code" if outdated(folder, expanded.settings(model)) else ""
+        return Row(model.path, None, "done", "; ".join(filter(None, [older, note])))
     if len(missing) < len(DONE):
         note = "; ".join(filter(None, [f"lacks {', '.join(missing)}", note]))
     return Row(model.path, None, "missing", note)

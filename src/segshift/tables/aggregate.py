@@ -7,7 +7,7 @@ seeds.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,11 +45,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a table is made of: scores, counts of trainable parameters, and why a model has no scores."""
+    """What a table is made of: scores, counts of trainable parameters, and why a model has no scores.
+
+    ``outdated``: models that were made by other code than today's.
+    """
 
     scores: Mapping[Score, Evidence]
     trainable: Mapping[Model, int]
     failures: Mapping[Model, str]
+    outdated: Collection[Model] = ()
 
 
 def missing(grid: Grid, experiment: str, scores: Iterable[Score]) -> list[Score]:
@@ -68,6 +72,7 @@ def build(grid: Grid, experiment: str, tracked: Tracked) -> Table:
     sources = {one.model.source for asked in possible.values() for one in asked}
     built = [_row(grid, key, asked, columns, tracked, sources) for key, asked in possible.items()]
     remarks = _not_yet({key: asked for key, asked in rows.items() if key not in possible})
+    remarks += _by_older_code(tracked.outdated)
     return Table(
         experiment,
         grid.config.experiments[experiment].title,
@@ -118,6 +123,14 @@ def _not_yet(rows: Mapping[Key, list[Asked]]) -> list[str]:
     entries = dict.fromkeys(entry for asked in rows.values() for one in asked for entry in one.waits_for)
     count = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
     return [f"{count} not yet possible and left out; what is awaited: {', '.join(entries)}."]
+
+
+def _by_older_code(outdated: Collection[Model]) -> list[str]:
+    if not outdated:
+        return []
+    what = "1 model was" if len(outdated) == 1 else f"{len(outdated)} models were"
+    paths = ", ".join(sorted(model.path for model in outdated))
+    return [f"{what} made by older code (segshift rerun --outdated makes them again): {paths}."]
 
 
 def _columns(grid: Grid, rows: Mapping[Key, list[Asked]], adapts: bool) -> list[Column]:
