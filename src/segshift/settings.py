@@ -56,10 +56,18 @@ def code_digest(settings: dict[str, Any]) -> str:
 
 
 def outdated(folder: Path, settings: dict[str, Any]) -> bool:
-    """True if a finished model was made by other code than today's. It stays valid; nothing re-runs by
-    itself."""
+    """True if a finished model was made by other code than today's. It stays valid, nothing re-runs by itself.
+
+    Raises:
+        SegShiftError: run.json is no JSON.
+    """
+    file = folder / "run.json"
     try:
-        record = json.loads((folder / "run.json").read_text())
+        record = json.loads(file.read_text())
     except FileNotFoundError:
         return False
+    except ValueError:
+        raise SegShiftError(
+            f"{file} is no record of a training; segshift rerun makes the model again"
+        ) from None
     return record.get("code") not in (None, code_digest(settings))

@@ -8,7 +8,8 @@ import pytest
 from segshift import grid
 from segshift.errors import SegShiftError
 from segshift.paths import Results
-from segshift.stages import cells, settings
+from segshift.settings import code_digest
+from segshift.stages import cells, rerun, settings
 
 CONFIG = Path(__file__).parents[2] / "config"
 LINEAR = "abide_c/dinov2_b/frozen/linear/42"
@@ -24,7 +25,7 @@ def finish(results, path, *names):
     folder = results.run(path)
     folder.mkdir(parents=True)
     for name in names or ("model.ckpt", "run.json", "scores.csv"):
-        (folder / name).write_text("")
+        (folder / name).write_text("{}")
 
 
 def states(results, experiment):
@@ -51,6 +52,21 @@ def test_a_cell_is_done_when_all_its_files_are_there(results):
     half = rows["usz/dinov2_b/frozen/linear/42", None]
     assert (half.state, half.reason) == ("missing", "lacks scores.csv")
     assert rows["usz/mae_b/frozen/linear/42", None][2:] == ("missing", "")
+
+
+def test_a_model_of_older_code_is_marked_and_forgotten_when_asked(results, capsys):
+    expanded = grid.read(CONFIG)
+    today = code_digest(expanded.settings(expanded.jobs[LINEAR]))
+    for path, code in ((LINEAR, "of another day"), (UNET, today)):
+        finish(results, path)
+        (results.run(path) / "run.json").write_text(json.dumps({"code": code}))
+    rows = {row.cell: row for name in expanded.experiments for row in cells.cells(expanded, results, name)}
+    assert rows[LINEAR][2:] == ("done", "made by older code")
+    assert rows[UNET][2:] == ("done", "")
+    rerun.run([], str(results.root), outdated=True, config=CONFIG)
+    assert not (results.run(LINEAR) / "model.ckpt").exists()
+    assert (results.run(UNET) / "model.ckpt").exists()
+    assert LINEAR in capsys.readouterr().out
 
 
 def test_reasons(results):
