@@ -65,6 +65,22 @@ def code_digest(files: Iterable[Path]) -> str:
 
 
 @cache
+def layers(file: Path) -> frozenset[Path]:
+    """Files in ``layers/`` that a source file imports, and those that these import."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [f"{node.module}.{a.name}" for a in node.names] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            parts = name.split(".")
+            if (
+                parts[:2] == ["segshift", "layers"]
+                and (used := PACKAGE / "layers" / f"{parts[2]}.py").exists()
+            ):
+                found |= {used} | layers(used)
+    return frozenset(found)
+
+
+@cache
 def _file_digest(file: Path) -> str:
     return hashlib.sha256(ast.dump(_without_docstrings(ast.parse(file.read_text()))).encode()).hexdigest()
 

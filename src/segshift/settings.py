@@ -38,16 +38,15 @@ def digest(value: Any) -> str:
 
 
 def code_files(settings: dict[str, Any]) -> list[Path]:
-    """Source files that decide a model's numbers: the engine's, and the modules of this cell."""
+    """Source files that decide a model's numbers: the engine's, the cell's modules, and their layers."""
     files = [modules.PACKAGE / f"{name}.py" for name in ENGINE]
-    files += sorted((modules.PACKAGE / "layers").glob("*.py"))
     for folder, section in (("backbones", "backbone"), ("tunings", "tuning"), ("heads", "head")):
         files.append(modules.source(folder, settings[section]["module"]))
     if side := settings["tuning"].get("side"):
         files.append(modules.source("backbones", side["module"]))
     if adaptation := settings.get("adaptation"):
         files.append(modules.source("adaptations", adaptation["module"]))
-    return files
+    return files + sorted(set().union(*(modules.layers(file) for file in files)))
 
 
 def code_digest(settings: dict[str, Any]) -> str:
@@ -56,7 +55,7 @@ def code_digest(settings: dict[str, Any]) -> str:
 
 
 def outdated(folder: Path, settings: dict[str, Any]) -> bool:
-    """True if a finished model was made by other code than today's. It stays valid, nothing re-runs by itself.
+    """True if a finished model was made by other code than today's; nothing re-runs by itself.
 
     Raises:
         SegShiftError: run.json is no JSON.

@@ -56,7 +56,7 @@ def test_a_cell_is_done_when_all_its_files_are_there(results):
 
 def test_a_model_of_older_code_is_marked_and_forgotten_when_asked(results, capsys):
     expanded = grid.read(CONFIG)
-    today = code_digest(expanded.settings(expanded.jobs[LINEAR]))
+    today = code_digest(expanded.settings(expanded.jobs[UNET]))
     for path, code in ((LINEAR, "of another day"), (UNET, today)):
         finish(results, path)
         (results.run(path) / "run.json").write_text(json.dumps({"code": code}))
