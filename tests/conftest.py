@@ -1,8 +1,10 @@
 """What several tests share."""
 
+import json
 import math
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,42 @@ class Reference:
         b, c, i, j = np.meshgrid(*[np.arange(n, dtype=np.float64) for n in shape], indexing="ij")
         waves = np.sin(0.11 * i + 0.5 * c + 0.7 * b + seed) * np.cos(0.07 * j - 0.3 * c)
         return cls.rounded(waves + 0.5 * np.sin(0.013 * i * j + 0.9 * c + 0.2 * b))
+
+    @staticmethod
+    def read(name):
+        """One file of ``tests/reference``: inputs, shapes and sampled outputs of an original module."""
+        return json.loads((Path(__file__).parent / "reference" / f"{name}.json").read_text())
+
+    @classmethod
+    @torch.no_grad()
+    def fill(cls, module, rename, file=None, prefix=""):
+        """Give every tensor of a module its value by the rule.
+
+        ``rename`` gives a tensor's name in the original. With ``file``, what ``read`` gave, all its tensors
+        that start with ``prefix`` must be used and have our shapes; returns the names that were not.
+        """
+        shapes = dict(file["state_dict"]) if file else {}
+        used = set()
+        for name, one in module.state_dict().items():
+            if not one.is_floating_point():
+                continue
+            original = rename(name)
+            if file:
+                assert shapes[original] == list(one.shape), f"{name}: {original}"
+                used.add(original)
+            one.copy_(cls.weight(original, tuple(one.shape)))
+        return {
+            name for name in shapes if name.startswith(prefix) and not name.endswith("num_batches_tracked")
+        } - used
+
+    @staticmethod
+    def check(output, expected, kind="atol_f64"):
+        """Compare a whole output with the sampled numbers and moments of one in a file."""
+        assert list(output.shape) == expected["shape"]
+        found = output.detach().double().flatten()[expected["index"]].tolist()
+        assert found == pytest.approx(expected["value"], rel=1e-9, abs=expected[kind])
+        moments = output.double().mean().item(), output.double().std(correction=0).item()
+        assert moments == pytest.approx((expected["mean"], expected["std"]), rel=1e-6, abs=expected[kind])
 
     @staticmethod
     def rounded(values):

@@ -10,3 +10,11 @@ def convolution_block(channels: int, width: int, kernel: int) -> nn.Sequential:
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
     )
+
+
+def kaiming(*parts: nn.Module) -> None:
+    """Start all convolutions in these parts as in He et al. (2015): normal, by fan-out, for ReLU."""
+    for part in parts:
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
