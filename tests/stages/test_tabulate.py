@@ -99,7 +99,7 @@ def test_a_complete_table_names_what_is_missing_and_a_partial_one_says_why(compl
 
 
 def test_a_failed_training_speaks_for_what_hangs_on_it(project):
-    project.journal(ONE, status="FAILED", error="ValueError: the loss is nan at step 3")
+    project.journal(ONE, status="FAILED", error="ValueError: the loss is\nnan at step 3")
     table = run(project, "adapted", partial=True)
     (note,) = {note for note in table.footnotes if "finetune" in note}
     assert f"{ADAPTED} on two (ValueError: the loss is nan at step 3)" in note

@@ -13,11 +13,12 @@ def run(results: Results, failed: list[str]) -> None:
         results: for the folder of partial tables.
         failed: ``rule=log`` of each failed job, as the workflow knows them.
     """
-    partial = results.tables / "partial"
+    partial = (results.tables / "partial").resolve()
     print(f"\n{len(failed)} failed. Partial tables: {partial}. Try again: the same command")
     for pair in failed:
-        rule, _, log = pair.partition("=")
-        print(f"  {rule} {Path(log).parent}: {last_line(Path(log))}\n    log: {log}")
+        rule, _, name = pair.partition("=")
+        log = Path(name).resolve()  # the workflow may run in another folder than its reader's shell
+        print(f"  {rule} {Path(name).parent}: {last_line(log)}\n    log: {log}")
 
 
 def last_line(log: Path) -> str:

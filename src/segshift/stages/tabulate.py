@@ -1,6 +1,7 @@
 """``segshift tabulate``: an experiment's table, from what MLflow tracked, checked against the score files."""
 
 import json
+import sys
 from pathlib import Path
 
 from segshift import grid as grids
@@ -149,7 +150,7 @@ def _failure(results: Results, model: Model) -> str:
     folder = results.run(model.path)
     attempts = tracking.read(folder)
     if attempts and (error := attempts[-1].error):
-        return error
+        return " ".join(error.split())  # a footnote is one paragraph
     for log in ("evaluate.log", "adapt.log", "train.log"):
         try:
             lines = (folder / log).read_text(errors="replace").split("\n")
@@ -181,4 +182,7 @@ def show(config_folder: str | Path, results: Results) -> None:
     print(f"Tables: {results.tables}")
     if results.report.exists():
         print(f"Report: {results.report}")
-    print(f"Curves and runs: segshift ui --config {config_folder} --results {results.root}")
+    # `make demo` is said without the environment being active, so the command must work without it
+    program = Path(sys.executable).with_name("segshift")
+    shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else "segshift"
+    print(f"Curves and runs: {shown} ui --config {config_folder} --results {results.root}")
