@@ -231,6 +231,14 @@ class Grid:
         models = dict.fromkeys(model.path for model, _ in self.experiments[experiment].scores)
         return [path for path in models if self.targets.get(path)]
 
+    def digest(self, experiment: str) -> str:
+        """Digest of what a table shows beside numbers: which scores, what is left out, title and labels."""
+        entry, expanded = self.config.experiments[experiment], self.experiments[experiment]
+        scores = [(model.path, target, self.planned(model, target)) for model, target in expanded.scores]
+        left_out = [(model.path, target, reason) for model, target, reason in expanded.left_out]
+        shown = [entry.title, self.config.labels, scores, left_out]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
     @property
     def built(self) -> list[str]:
         """Experiments that `all` builds: those of which something can be made."""

@@ -76,6 +76,10 @@ def scores_of(experiment):
     return [f"results/runs/{path}/scores.csv" for path in GRID.scored(experiment)]
 
 
+def shown(wildcards):
+    return GRID.digest(wildcards.experiment)
+
+
 def gpus(wildcards):
     """One, except on this machine if it has none: then trainings need not wait for each other."""
     return 0 if workflow.local_exec and not site.local_gpu() else 1

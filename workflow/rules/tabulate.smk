@@ -1,4 +1,5 @@
-# Reads the numbers back from MLflow, and refuses where they differ from the score files.
+# Reads the numbers back from MLflow, and refuses where they differ from the score files. Another title, label or
+# choice of known scores changes no score file, so the table itself must notice.
 rule tabulate:
     input:
         "results/tracking/{experiment}.synced",
@@ -7,5 +8,7 @@ rule tabulate:
         "results/tables/{experiment}.md",
     log:
         "results/tables/{experiment}.log",
+    params:
+        shown=shown,
     shell:
         "exec segshift tabulate {wildcards.experiment} --config results/.config > {log} 2>&1"

@@ -4,17 +4,19 @@ A pair that cannot work stops here, in seconds, and not in the queue of a cluste
 PyTorch's meta device, so that the largest network costs no memory.
 """
 
-import hashlib
-from typing import Any
+from __future__ import annotations
 
-import torch
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 from segshift import grid as grids
-from segshift import model as models
 from segshift import modules
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.settings import code_files
+
+if TYPE_CHECKING:
+    from segshift import model as models
 
 SECTIONS = ("backbone", "tuning", "head", "classes")
 
@@ -50,6 +52,10 @@ def build(settings: dict[str, Any]) -> models.Segmenter:
     Raises:
         SegShiftError: it cannot be built; names the cell.
     """
+    import torch  # here, since a grid that passed before needs neither
+
+    from segshift import model as models
+
     bare = {**settings, "backbone": {**settings["backbone"], "weights": None}}
     bare["head"] = {key: value for key, value in settings["head"].items() if key != "init"}
     if side := settings["tuning"].get("side"):
