@@ -4,6 +4,8 @@ Only the stage that runs is imported, so that start-up stays short.
 """
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -23,7 +25,12 @@ def main(words: list[str] | None = None) -> int:
     """Run a command; bad input is one sentence on stderr and exit code 1."""
     arguments = parser().parse_args(words)
     try:
-        return arguments.run(arguments) or 0
+        code = arguments.run(arguments) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of `segshift cells | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
+        return 128 + signal.SIGPIPE
     except SegShiftError as error:
         print(f"segshift {arguments.verb}: {error}", file=sys.stderr)
         return 1
