@@ -354,6 +354,22 @@ CASES = {
         f"evaluate {CELL}",
         rf"{CELL}/model\.ckpt is no readable checkpoint",
     ),
+    # ---- prepared data
+    "a truncated manifest": (
+        at("results/data/one/manifest.json", truncate),
+        f"evaluate {CELL}",
+        r"data/one: manifest\.json is damaged .*run: segshift prepare one",
+    ),
+    "a truncated prepared file": (
+        at("results/data/one/test.h5", truncate),
+        f"evaluate {OTHER} one",
+        r"data/one: test\.h5 cannot be read: .*run: segshift prepare one",
+    ),
+    "other data than the model learned from": (
+        lambda project: (project.raw("test", "images", (0, 0, 0), 0.25), project.run("prepare", "one")),
+        f"evaluate {CELL}",
+        rf"{CELL} was trained on other data of one .*segshift rerun {CELL}",
+    ),
     # ---- scans to segment
     "no such scan": (
         nothing,

@@ -104,12 +104,15 @@ class Prepared:
         """What ``manifest.json`` holds.
 
         Raises:
-            SegShiftError: the dataset is not prepared.
+            SegShiftError: the dataset is not prepared, or the file is damaged.
         """
         file = self.folder / "manifest.json"
         if not file.is_file():
             raise SegShiftError(f"no {file}; run: segshift prepare {self.folder.name}")
-        return json.loads(file.read_text())
+        try:
+            return json.loads(file.read_text())
+        except ValueError as error:
+            raise self._changed(f"manifest.json is damaged ({error})") from None
 
     @property
     def sha256(self) -> str:
