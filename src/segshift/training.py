@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from segshift import augment, features, metrics
 from segshift.cell import Cell
 from segshift.contracts import Batch, is_frozen, set_mode
+from segshift.errors import SegShiftError
 from segshift.features import FeatureCache
 from segshift.prepared import Prepared
 from segshift.sampling import key
@@ -67,6 +68,11 @@ class Training(pl.LightningModule):
         self.validation = VolumeChunks(prepared, "validation")
         training = settings["training"]
         how, batch_size = training.get("sampling", "uniform"), training["batch_size"]
+        if how == "rare_class" and set(used) - set(labelled):
+            raise SegShiftError(
+                f"{settings['cell']}: sampling: rare_class counts labels of patients whose labels must not "
+                "be looked at; say sampling: uniform"
+            )
         self.positions = Positions(self.train_slices, how, batch_size, lambda: self.done)
         self.steps = self.positions.steps
         self.epochs = settings["training"]["epochs"]
