@@ -73,7 +73,7 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Expanded:
-    """An experiment's scores. ``before`` are the unadapted scores beside which adapted ones are read."""
+    """An experiment's scores, and those that it does not have on purpose."""
 
     scores: list[Score] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)

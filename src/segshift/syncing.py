@@ -146,7 +146,7 @@ class Syncer:
         if "scores.csv" in stamps and sent.get("scored") != stamps["scores.csv"]:
             rows = scores.read(file := folder / "scores.csv")
             if not tracking.outdated(record, rows):
-                self._scores(rows, file.stat().st_mtime_ns // 1_000_000, run, model.source)
+                self._scores(rows, file.stat().st_mtime_ns // 1_000_000, run, model.source, bool(model.adapt))
             sent["scored"] = stamps["scores.csv"]
         files = sent.setdefault("files", {})
         for name in SENT_FILES:
@@ -164,7 +164,7 @@ class Syncer:
         if record.get("data"):
             self.store.inputs(run, record["data"], "training")
 
-    def _scores(self, rows: list[scores.Row], time: int, run: str, source: str) -> None:
+    def _scores(self, rows: list[scores.Row], time: int, run: str, source: str, adapted: bool) -> None:
         metrics, test = {}, {}
         for target in scores.targets(rows):
             for split in scores.SPLITS:
@@ -175,13 +175,14 @@ class Syncer:
         for name, values in {
             "ds": [value for target, value in test.items() if target == source],
             "dg": [value for target, value in test.items() if target != source],
-            "ov": list(test.values()),
+            # An adapted model is tested on its own target alone: an overall score would only look like one.
+            "ov": [] if adapted else list(test.values()),
         }.items():
             if values:
                 metrics[name] = mean(values)
         self._metrics(run, metrics, time)
-        if "ov" in metrics:
-            self._tag(run, {"dice": rounded(metrics["ov"])})
+        if (headline := metrics.get("dg" if adapted else "ov")) is not None:
+            self._tag(run, {"dice": rounded(headline)})
 
     def _metrics(self, run: str, metrics: dict[str, float], time: int) -> None:
         """Send what differs from what MLflow has; the latest time wins there, so a correction is newer."""

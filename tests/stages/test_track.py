@@ -41,8 +41,9 @@ def test_a_second_pass_sends_nothing(project, tmp_path):
     project.complete()
     run(project, out=tmp_path / "out.txt")
     points = project.points()
-    # Three models: 2 curves of 5 points, seconds; ds, dg, ov; two scores a target (one target if adapted).
-    assert points == 3 * (10 + 1) + 2 * (3 + 4) + (2 + 2)
+    # Three models: 2 curves of 5 points, seconds; ds, dg, ov (dg alone if adapted); two scores a
+    # target (one target if adapted).
+    assert points == 3 * (10 + 1) + 2 * (3 + 4) + (1 + 2)
     first = (tmp_path / "out.txt").read_text()
     assert [line.split()[0] for line in first.splitlines()] == sorted([ONE, TWO, ADAPTED])
     run(project, out=tmp_path / "out.txt")
