@@ -34,5 +34,7 @@ onerror:
     shell("segshift track --config results/.config || true")
     for experiment in GRID.built:
         shell(f"segshift tabulate {experiment} --partial --config results/.config || true")
-    failed = [f"{job.rule.name}={job.log}" for job in workflow.scheduler.failed] if workflow.scheduler else []
+    failed = (
+        [f"{job.rule.name}={job.log}" for job in workflow.scheduler.failed] if workflow.scheduler else []
+    )
     shell("segshift status --failed " + " ".join(failed))
