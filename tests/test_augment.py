@@ -1,0 +1,205 @@
+"""Augmentation against SciPy, its ranges and frequencies, and what it must not depend on."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from scipy.stats import binomtest, kstest
+
+from segshift import augment
+from segshift.errors import SegShiftError
+
+SIZE = (48, 40)
+ALL = {"elastic": {}, "structural": {}, "photometric": {}}
+ALWAYS = {name: {"probability": 1} for name in ALL}
+
+
+@pytest.fixture(scope="module")
+def slices():
+    """Images (4, 1, 48, 40), smooth, and labels with values 0, 2 and 7."""
+    random = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(random.random((4, *SIZE)), (0, 2, 2))
+    images = (noise - noise.min()) / np.ptp(noise)
+    labels = np.select([images > 0.6, images > 0.45], [7, 2], 0)
+    return torch.from_numpy(images).float().unsqueeze(1), torch.from_numpy(labels)
+
+
+def draws(recipe, number, size=SIZE):
+    return [augment.draw(recipe, 0, 0, position, size) for position in range(number)]
+
+
+# ---- draw --------------------------------------------------------------------------------------------------
+
+
+def test_draws_are_a_function_of_seed_epoch_and_position():
+    def same(one, other):
+        return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+    one = augment.draw(ALWAYS, 1, 2, 3, SIZE)
+    augment.draw(ALWAYS, 1, 2, 4, SIZE)
+    np.random.seed(0)
+    assert same(one, augment.draw(ALWAYS, 1, 2, 3, SIZE))
+    for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
+        drawn = augment.draw(ALWAYS, *other, SIZE)
+        assert all(not np.array_equal(one[name], drawn[name]) for name in ("displacement", "shift", "angle"))
+    # a transform draws the same whatever others there are
+    alone = augment.draw({"structural": {"probability": 1}}, 1, 2, 3, SIZE)
+    assert alone.items() >= {"angle": one["angle"], "zoom": one["zoom"]}.items()
+
+
+def test_probabilities():
+    found = draws(ALL, 1500)
+    for name, probability in (("displacement", 0.25), ("shift", 0.25)):
+        assert binomtest(sum(name in one for one in found), len(found), probability).pvalue > 1e-3
+    for name, still in (("brightness", 0.0), ("contrast", 1.0)):
+        assert binomtest(sum(one[name] != still for one in found), len(found), 0.5).pvalue > 1e-3
+    both = sum("displacement" in one and "shift" in one for one in found)
+    assert binomtest(both, len(found), 1 / 16).pvalue > 1e-3  # independent of each other
+    assert (
+        draws({name: {"probability": 0} for name in ALL}, 20) == [{"brightness": 0.0, "contrast": 1.0}] * 20
+    )
+
+
+def test_ranges():
+    """Uniform over the thesis's ranges; pixels are those of a 256 px slice."""
+    found = draws({"structural": {"probability": 1}, "photometric": {"probability": 1}}, 1000)
+    ranges = {
+        "angle": (-10, 10), "zoom": (0.9, 1.1), "contrast": (0.5, 1.5), "brightness": (-32 / 255, 32 / 255),
+    }  # fmt: skip
+    for name, (low, high) in ranges.items():
+        assert kstest([(one[name] - low) / (high - low) for one in found], "uniform").pvalue > 1e-3
+    for axis, side in enumerate(SIZE):
+        shifts = [one["shift"][axis] / side * 256 for one in found]
+        assert kstest([(shift + 10) / 20 for shift in shifts], "uniform").pvalue > 1e-3
+
+
+def test_displacement_at_full_size_is_the_formula_and_a_smaller_slice_gets_the_same_share():
+    recipe = {"elastic": {"probability": 1}}
+    spread = {}
+    for side in (64, 256):
+        fields = [one["displacement"] for one in draws(recipe, 40 if side == 64 else 6, (side, side))]
+        spread[side] = np.std(fields) / side
+    # white noise of variance 1/3, smoothed by a Gaussian of deviation s in two dimensions: 1/3 / (4 pi s^2)
+    expected = 1000 * np.sqrt(1 / 3 / (4 * np.pi * 20**2)) / 256
+    assert spread[256] == pytest.approx(expected, rel=0.15)
+    assert spread[64] == pytest.approx(spread[256], rel=0.15)
+
+
+def test_an_unknown_transform():
+    with pytest.raises(SegShiftError, match="unknown transform 'elastik'; did you mean 'elastic'"):
+        augment.draw({"elastik": {}}, 0, 0, 0, SIZE)
+
+
+# ---- apply -------------------------------------------------------------------------------------------------
+
+
+def reference(image, label, drawn):
+    """The same by SciPy, in double: where each output pixel comes from, then one interpolation."""
+    image, label = image.numpy().astype(float), label.numpy()
+    centre = (np.array(image.shape) - 1) / 2
+    angle = np.deg2rad(drawn.get("angle", 0))
+    forward = drawn.get("zoom", 1) * np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
+    p = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij")).reshape(2, -1)
+    moved = p - centre[:, None] - np.reshape(drawn.get("shift", (0, 0)), (2, 1))
+    q = np.linalg.inv(forward) @ moved + centre[:, None]
+    inside = ((q >= -0.5) & (q <= np.array(image.shape)[:, None] - 0.5)).all(0)
+    if "displacement" in drawn:
+        field = drawn["displacement"].astype(float)
+        q = q + [ndimage.map_coordinates(axis, q, order=1, mode="mirror") for axis in field]
+    image = ndimage.map_coordinates(image, q, order=1, mode="mirror") * inside
+    nearest = ndimage.map_coordinates(label, q, order=0, mode="mirror") * inside
+    # where rounding decides between two pixels, either is right
+    sure = (np.abs(q - np.floor(q) - 0.5) > 1e-3).all(0)
+    return tuple(one.reshape(label.shape) for one in (image, nearest, sure))
+
+
+@pytest.mark.parametrize("recipe", [("structural",), ("elastic",), ("elastic", "structural")], ids="-".join)
+def test_warps_are_those_of_scipy(slices, recipe):
+    images, labels = slices
+    drawn = draws({name: {"probability": 1} for name in recipe}, 4)
+    result, _, moved = augment.apply(images, labels, drawn)
+    assert (result - images).abs().mean() > 0.005
+    for index in range(4):
+        image, label, sure = reference(images[index, 0], labels[index], drawn[index])
+        assert np.abs(result[index, 0].numpy() - image).max() < 1e-3
+        assert sure.mean() > 0.98
+        assert np.array_equal(moved[index].numpy()[sure], label[sure])
+
+
+def test_structural_by_hand(slices):
+    """A shift down by three, a quarter turn of a square slice, and a zoom."""
+    images, labels = slices[0][:1], slices[1][:1]
+    shifted, _, moved = augment.apply(
+        images, labels, [{"shift": np.array([3.0, 0.0]), "angle": 0.0, "zoom": 1.0}]
+    )
+    torch.testing.assert_close(shifted[0, 0, 3:], images[0, 0, :-3], atol=1e-5, rtol=0)
+    assert torch.equal(moved[0, 3:], labels[0, :-3])
+    assert shifted[0, 0, :3].abs().max() == 0
+    assert moved[0, :3].max() == 0
+    square = images[..., :40, :]
+    turned, _, _ = augment.apply(square, labels[:, :40], [{"shift": (0, 0), "angle": 90.0, "zoom": 1.0}])
+    torch.testing.assert_close(turned[0, 0], square[0, 0].rot90(), atol=1e-5, rtol=0)
+    # twice as large: every second pixel of the middle's enlargement is one of the slice
+    larger, _, _ = augment.apply(square, labels[:, :40], [{"shift": (0.5, 0.5), "angle": 0.0, "zoom": 2.0}])
+    torch.testing.assert_close(larger[0, 0, 1:39:2, 1:39:2], square[0, 0, 10:29, 10:29], atol=1e-5, rtol=0)
+
+
+def test_photometric_by_hand(slices):
+    images, labels = slices
+    drawn = [{"brightness": 0.1, "contrast": 1.5}, {"brightness": -0.1, "contrast": 1.0}] * 2
+    result, plain, moved = augment.apply(images, labels, drawn)
+    brighter = np.clip(np.clip(images[0].numpy() + np.float32(0.1), 0, 1) * np.float32(1.5), 0, 1)
+    np.testing.assert_allclose(result[0].numpy(), brighter, atol=1e-6)
+    np.testing.assert_allclose(result[1].numpy(), np.clip(images[1].numpy() - 0.1, 0, 1), atol=1e-6)
+    assert torch.equal(plain, images)
+    assert torch.equal(moved, labels)
+
+
+def test_plain_is_what_was_there_before_photometric_distortion(slices):
+    geometric = {name: ALWAYS[name] for name in ("elastic", "structural")}
+    result, plain, labels = augment.apply(*slices, draws(ALWAYS, 4))
+    warped, same, moved = augment.apply(*slices, draws(geometric, 4))
+    assert same is warped
+    assert torch.equal(plain, warped)
+    assert torch.equal(labels, moved)
+    assert not torch.equal(result, plain)
+
+
+def test_images_stay_in_range_and_labels_get_no_new_value(slices):
+    strong = ALWAYS | {"elastic": {"probability": 1, "alpha": 4000}}
+    strong |= {"structural": {"probability": 1, "scale": (0.5, 2)}}
+    for start in range(0, 40, 4):
+        drawn = [augment.draw(strong, 0, 0, start + n, SIZE) for n in range(4)]
+        images, plain, labels = augment.apply(*slices, drawn)
+        assert min(images.min(), plain.min()) >= 0
+        assert max(images.max(), plain.max()) <= 1 + 1e-6
+        assert set(labels.unique().tolist()) <= {0, 2, 7}
+        assert labels.dtype == slices[1].dtype
+
+
+def test_a_batch_is_its_slices_one_by_one(slices):
+    drawn = draws(ALL | {"elastic": {"probability": 0.5}, "structural": {"probability": 0.5}}, 4)
+    assert len({frozenset(one) for one in drawn}) > 1
+    together = augment.apply(*slices, drawn)
+    for index in range(4):
+        alone = augment.apply(
+            slices[0][index : index + 1], slices[1][index : index + 1], drawn[index : index + 1]
+        )
+        for one, all_ in zip(alone, together, strict=True):
+            assert torch.equal(one[0], all_[index])
+
+
+def test_what_draws_nothing_keeps_its_bits(slices):
+    still = {"brightness": 0.0, "contrast": 1.0}
+    moving = augment.draw(ALWAYS, 0, 0, 0, SIZE)
+    for drawn in ([{}] * 4, [still] * 4, [moving, {}, still, moving]):
+        images, plain, labels = augment.apply(*slices, drawn)
+        for index, one in enumerate(drawn):
+            if "shift" not in one:
+                assert torch.equal(images[index], slices[0][index])
+                assert torch.equal(plain[index], slices[0][index])
+                assert torch.equal(labels[index], slices[1][index])
+            else:
+                assert not torch.equal(images[index], slices[0][index])
