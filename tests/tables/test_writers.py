@@ -78,3 +78,26 @@ A remark.
 Dice in %: DS on the source itself, DG on its siblings, OV on all. ± is the standard deviation over seeds.
 """
     )
+
+
+def test_what_only_csv_holds_what_stands_above_and_what_is_bold():
+    columns = (
+        Column("backbone", "Backbone", "text"),
+        Column("backbone_printed", "Backbone", "text", shown=False),
+        Column("trainable_m", "Trainable", "millions"),
+        Column("ds", "DS", group="Brain"),
+    )
+    rows = (
+        Row(("mean", "x", Number(0.05224), Number(60.0, bold=True)), {"backbone_printed": ("Of CSV only.",)}),
+    )
+    table = Table("table_4.2", "Heads", columns, rows, number="4.2", legend="")
+    assert to_csv(table) == "backbone,backbone_printed,trainable_m,ds\nmean,x,0.05224,60.0\n"
+    assert (
+        to_markdown(table, {})
+        == """# Table 4.2: Heads
+
+| Backbone | Trainable |  Brain DS |
+| -------- | --------: | --------: |
+| Mean     |    52.24K | **60.00** |
+"""
+    )

@@ -4,10 +4,9 @@ import csv
 import io
 from collections.abc import Mapping
 
-from segshift.tables.table import Column, Number, Row, Table, counted, rounded
+from segshift.tables.table import DASH, SPREAD, Column, Number, Row, Table, display
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-DASH = "–"
 
 
 def to_csv(table: Table) -> str:
@@ -40,13 +39,11 @@ def to_markdown(table: Table, labels: Mapping[str, Mapping[str, str]]) -> str:
         labels: display names by axis, as in labels.yaml.
     """
     numbers = {note: str(n).translate(SUPERSCRIPTS) for n, note in enumerate(table.footnotes, 1)}
-    grid = [[column.title for column in table.columns]]
-    grid += [
-        [_cell(column, row, i, labels, numbers) for i, column in enumerate(table.columns)]
-        for row in table.rows
-    ]
-    widths = [max(3, *(len(line[i]) for line in grid)) for i in range(len(table.columns))]
-    left = [column.kind == "text" for column in table.columns]
+    shown = [(i, column) for i, column in enumerate(table.columns) if column.shown]
+    grid = [[" ".join(filter(None, (column.group, column.title))) for _, column in shown]]
+    grid += [[_cell(column, row, i, labels, numbers) for i, column in shown] for row in table.rows]
+    widths = [max(3, *(len(line[i]) for line in grid)) for i in range(len(shown))]
+    left = [column.kind == "text" for _, column in shown]
     lines = [
         "| "
         + " | ".join(
@@ -59,12 +56,10 @@ def to_markdown(table: Table, labels: Mapping[str, Mapping[str, str]]) -> str:
         f" {'-' * w} " if at_left else f" {'-' * (w - 1)}: " for w, at_left in zip(widths, left, strict=True)
     )
     lines.insert(1, f"|{rule}|")
-    title = f"# {table.title}" + (" (partial)" if table.partial else "")
+    title = f"# {table.heading}" + (" (partial)" if table.partial else "")
     notes = [f"{number} {note}" for note, number in numbers.items()]
-    explained = "Dice in %: DS on the source itself, DG on its siblings, OV on all."
-    if any(isinstance(cell, Number) and cell.spread is not None for row in table.rows for cell in row.cells):
-        explained += " ± is the standard deviation over seeds."
-    return "\n\n".join([title, "\n".join(lines), *notes, *table.remarks, explained]) + "\n"
+    explained = " ".join(filter(None, (table.legend, SPREAD if table.spread else "")))
+    return "\n\n".join(filter(None, [title, "\n".join(lines), *notes, *table.remarks, explained])) + "\n"
 
 
 def _cell(
@@ -76,13 +71,7 @@ def _cell(
 ) -> str:
     cell = row.cells[index]
     marks = " ".join(numbers[note] for note in row.notes.get(column.key, ()))
-    if isinstance(cell, Number):
-        text = DASH if cell.value is None else rounded(cell.value)
-        text += f" ± {rounded(cell.spread)}" if cell.spread is not None else ""
-    elif cell is None:
-        text = DASH
-    elif isinstance(cell, int):
-        text = counted(cell) if column.kind == "count" else str(cell)
-    else:
-        text = labels.get(column.key, {}).get(cell, cell).replace("|", "\\|")
+    text = display(column, cell, labels).replace("|", "\\|")
+    if isinstance(cell, Number) and cell.bold:
+        text = f"**{text}**"
     return f"{text}{marks}" if text == DASH or not marks else f"{text} {marks}"
