@@ -23,12 +23,14 @@ from torch import Tensor, nn
 class Map(NamedTuple):
     """One feature map, known before any forward pass.
 
-    ``stride`` is in pixels of the backbone's input, ``grid`` is (height, width) in tokens or pixels.
+    ``stride`` is in pixels of the backbone's input, ``grid`` is (height, width) in tokens or pixels; ``bias``
+    says whether the last convolution of a network of its own (head ``own``) has one.
     """
 
     channels: int
     stride: int
     grid: tuple[int, int]
+    bias: bool = True
 
 
 class Backbone(nn.Module):
@@ -132,11 +134,17 @@ def freeze(module: nn.Module) -> nn.Module:
     """Mark a root as frozen: no gradients, and evaluation mode for good, its batch norms' statistics too.
 
     What is hung into it afterwards (adapters) is not frozen if it carries ``learns = True``, see
-    ``set_mode``.
+    ``set_mode``. A part that carries ``of_head = True`` counts as head though it stands in a backbone (random
+    layers at its exit): it learns under every tuning and in every adaptation.
     """
     module.requires_grad_(False)
     module.frozen = True
-    return module.eval()
+    module.eval()
+    for part in module.modules():
+        if getattr(part, "of_head", False):
+            part.requires_grad_(True)
+            part.learns = True
+    return module
 
 
 def set_mode(module: nn.Module, training: bool) -> None:

@@ -233,7 +233,7 @@ def test_taps(backbones, head, expected):
     ("head", "sides"),
     [
         ("segformer", {"vit": 14, "resnet": 56, "lite_medsam": 224, "unet": 224}),
-        ("da", {"vit": 14, "resnet": 7, "lite_medsam": 56, "unet": 224}),
+        ("da", {"vit": 14, "resnet": 28, "lite_medsam": 28, "unet": 28}),
         ("resnet", {"vit": 224, "resnet": 112, "lite_medsam": 448, "unet": 448}),
         ("unet", {"vit": 224, "resnet": 112, "lite_medsam": 448, "unet": 448}),
     ],

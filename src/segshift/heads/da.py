@@ -1,8 +1,8 @@
 """Dual attention head on the last four maps (Fu et al., Dual Attention Network, CVPR 2019, section 3).
 
-The maps are concatenated at the last one's grid. One branch lets every position attend to all positions, the
-other every channel to all channels; both are summed and classified. ``channels`` is 384 in the thesis's DA
-head and 120 in its small one, inside the attention too.
+The maps are concatenated at one grid, of at least stride 8 as in the paper. One branch lets every position
+attend to all positions, the other every channel to all channels; both are summed and classified. ``channels``
+is 384 in the thesis's DA head and 120 in its small one, inside the attention too.
 
 The paper's two auxiliary classifiers are counted by the thesis but never reach a mask: they are frozen here,
 and so is the bias of the keys, which the softmax over positions cancels. ``original: true`` leaves all three
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from segshift.contracts import Backbone, Head, Map, freeze
 from segshift.layers.blocks import last_maps
 from segshift.layers.convolutions import convolution_block, kaiming
-from segshift.layers.images import resize
+from segshift.layers.grids import attention_grid, resize_by_area
 
-EXAMPLE = {"channels": 8}
+EXAMPLE = {"channels": 2}
 
 
 class PositionAttention(nn.Module):
@@ -65,6 +65,7 @@ class DualAttention(Head):
 
     def __init__(self, maps: list[Map], classes: int, channels: int, dropout: float) -> None:
         super().__init__()
+        self.grid = attention_grid(maps)
         total = sum(one.channels for one in maps)
         attentions = {"position": PositionAttention(channels), "channel": ChannelAttention()}
         self.enter = nn.ModuleDict({name: convolution_block(total, channels, 3) for name in attentions})
@@ -76,14 +77,13 @@ class DualAttention(Head):
         kaiming(self.enter, self.leave)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """[(B, C_i, h_i, w_i)] -> [(B, classes, h, w)] at the grid of the first map."""
+        """[(B, C_i, h_i, w_i)] -> [(B, classes, h, w)] at the common grid."""
         branches = self.branches(maps)
         return [self.classify(self.dropout(branches["position"] + branches["channel"]))]
 
     def branches(self, maps: list[Tensor]) -> dict[str, Tensor]:
         """Both branches' maps (B, channels, h, w), by name."""
-        grid = maps[0].shape[-2:]
-        joined = torch.cat([resize(one, grid) for one in maps], dim=1)
+        joined = torch.cat([resize_by_area(one, self.grid) for one in maps], dim=1)
         return {name: self.leave[name](self.attend[name](self.enter[name](joined))) for name in self.attend}
 
 

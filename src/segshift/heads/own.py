@@ -17,9 +17,9 @@ class Own(Head):
 
     whole_network = True
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, bias: bool) -> None:
         super().__init__()
-        self.classify = nn.Conv2d(channels, classes, kernel_size=1)
+        self.classify = nn.Conv2d(channels, classes, kernel_size=1, bias=bias)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """[(B, C, h, w)] -> [(B, classes, h, w)]."""
@@ -41,7 +41,7 @@ def taps(backbone: Backbone) -> list[int]:
 
 
 def build(maps: list[Map], classes: int) -> Own:
-    """Build the head; C·classes + classes parameters on a map of C channels.
+    """Build the head; C·classes + classes parameters on a map of C channels (Swin-UNet's has no bias).
 
     Args:
         maps: the one tapped map.
@@ -52,4 +52,4 @@ def build(maps: list[Map], classes: int) -> Own:
     """
     if len(maps) != 1:
         raise SegShiftError(f"head own takes one map, not {len(maps)}")
-    return Own(maps[0].channels, classes)
+    return Own(maps[0].channels, classes, maps[0].bias)

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from segshift.contracts import Map
 
-FINEST = 8  # stride in pixels from which a decoder of four doublings starts at the finest
+FINEST = 8  # stride in pixels
 
 
 def resize_by_area(maps: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -31,3 +31,13 @@ def start_grid(deepest: Map) -> tuple[int, int]:
     while stride < FINEST:
         height, width, stride = -(-height // 2), -(-width // 2), 2 * stride
     return height, width
+
+
+def attention_grid(maps: list[Map]) -> tuple[int, int]:
+    """The grid on which all positions can still attend to each other: the finest of at least stride 8.
+
+    DANet's own maps have stride 8. Where all maps are finer, it is the first one's, halved as in
+    ``start_grid``.
+    """
+    coarse = [one.grid for one in maps if one.stride >= FINEST]
+    return max(coarse, key=lambda grid: grid[0] * grid[1]) if coarse else start_grid(maps[0])
