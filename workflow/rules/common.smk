@@ -55,6 +55,13 @@ def manifests(datasets):
     return [file if file in CHANGED else ancient(file) for file in files]
 
 
+def entry(wildcards):
+    """A dataset's settings. The manifest holds those that it was prepared from, so content decides, not mtime.
+    Snakemake looks at nothing behind a job that runs though its readers call its output ancient."""
+    file = f"results/data/{wildcards.dataset}/settings.yaml"
+    return file if f"results/data/{wildcards.dataset}/manifest.json" in CHANGED else ancient(file)
+
+
 def data(wildcards):
     one = model(wildcards)
     return manifests([one.source, one.target] if one.target else [one.source])

@@ -1,7 +1,7 @@
 # Raw data is read here and nowhere else.
 rule prepare:
     input:
-        "results/data/{dataset}/settings.yaml",
+        entry,
     output:
         train="results/data/{dataset}/train.h5",
         validation="results/data/{dataset}/validation.h5",
