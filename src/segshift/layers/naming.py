@@ -6,7 +6,9 @@ from segshift.errors import SegShiftError
 
 
 def module_name(part: nn.Module) -> str:
-    """The plug-in module that defines a backbone or head, such as ``lite_medsam``."""
+    """The plug-in module that defines a backbone or head, such as ``lite_medsam``; of two backbones side by
+    side, the big one's."""
+    part = getattr(part, "big", part)
     return type(part).__module__.rpartition(".")[2]
 
 

@@ -4,6 +4,10 @@ Source: Wei et al., Stronger, Fewer, & Superior: Harnessing Vision Foundation Mo
 Semantic Segmentation, CVPR 2024, section 3. With ``rank`` the tokens are products of two low-rank matrices
 (the paper's Rein-LoRA). The reference implementation also holds ``transform`` and ``merge`` layers, which
 make queries for a mask decoder that is not used here; they would influence nothing and are left out.
+
+``original: true`` is what the thesis's code did: the refined features are thrown away, so that no parameter
+of the tuning ever receives a gradient; ``transform`` and ``merge`` are there and counted; and the backbone's
+final norm is left out.
 """
 
 import math
@@ -15,6 +19,7 @@ from segshift.contracts import Backbone, freeze
 from segshift.errors import SegShiftError
 from segshift.layers.naming import module_name, refuse_side
 
+QUERIES = 256  # of the reference implementation
 EXAMPLE = {"length": 6}
 EXAMPLES = [EXAMPLE, {"length": 6, "rank": 2}]
 
@@ -25,13 +30,17 @@ class Shared(nn.Module):
     Args:
         width: D, width of the patch tokens.
         scale: start value of the factor with which a refinement is added.
+        queries: width of the reference's queries for a mask decoder; None to leave their layers out.
     """
 
-    def __init__(self, width: int, scale: float) -> None:
+    def __init__(self, width: int, scale: float, queries: int | None = None) -> None:
         super().__init__()
         self.token_to_feature = nn.Linear(width, width)
         self.delta = nn.Linear(width, width)
         self.scale = nn.Parameter(torch.full((), scale))
+        if queries is not None:
+            self.transform = nn.Linear(width, queries)
+            self.merge = nn.Linear(3 * queries, queries)
 
 
 class ReinLayer(nn.Module):
@@ -71,6 +80,14 @@ class ReinLayer(nn.Module):
         return features + self.shared.scale * self.shared.delta(update + features)
 
 
+class Discarded(ReinLayer):
+    """The layer whose refinement nobody uses."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Patch tokens (B, N, D) -> the same."""
+        return features
+
+
 def build(
     backbone: Backbone,
     *,
@@ -78,10 +95,12 @@ def build(
     length: int = 100,
     rank: int | None = None,
     scale: float = 0.001,
+    original: bool = False,
 ) -> Backbone:
     """Freeze the backbone and hang a layer after each of its L blocks.
 
-    Trainable parameters: ``length``·L·D, or L·``rank``·(``length`` + D), plus 2·(D² + D) + 1.
+    Trainable parameters: ``length``·L·D, or L·``rank``·(``length`` + D), plus 2·(D² + D) + 1; with
+    ``original`` another 256·D + 256 + 196,864.
 
     Args:
         backbone: one whose blocks take hooks of one width D.
@@ -89,6 +108,7 @@ def build(
         length: number of tokens a block.
         rank: rank of the tokens (Rein-LoRA), None for free tokens.
         scale: start value of the learned factor of every refinement.
+        original: throw the refinement away, as the thesis's code did; see this module's head.
 
     Raises:
         SegShiftError: the backbone takes no hooks, or its blocks differ in width, so no layer can be shared.
@@ -103,7 +123,10 @@ def build(
         )
     freeze(backbone)
     width = widths.pop()
-    shared = Shared(width, scale)
+    shared = Shared(width, scale, QUERIES if original else None)
+    kind = Discarded if original else ReinLayer
     for index in range(len(backbone.hooks)):
-        backbone.after[str(index)] = ReinLayer(shared, width, backbone.maps[index].stride, length, rank)
+        backbone.after[str(index)] = kind(shared, width, backbone.maps[index].stride, length, rank)
+    if original and hasattr(backbone, "final_norm"):
+        backbone.final_norm = "none"
     return backbone
