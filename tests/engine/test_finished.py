@@ -88,7 +88,8 @@ def change_data(project, dataset):
 def test_what_was_lost_is_put_back_without_training(trained, sources, no_steps, lost):
     for name in lost:
         (trained.folder(UNET) / name).unlink()
-    assert trained.fit(UNET) == 0
+    for _ in range(2):  # the second time the files are already those of resume/ready
+        assert trained.fit(UNET) == 0
     assert trained.bytes(UNET) == sources.bytes(UNET)
     assert (trained.folder(UNET) / "run.json").read_bytes() == (
         sources.folder(UNET) / "run.json"

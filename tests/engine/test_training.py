@@ -99,6 +99,17 @@ def test_killed_together_with_one_ahead(project, plain, fault, every_step):
         assert project.bytes(cell) == plain.bytes(cell)
 
 
+def test_one_joins_another_that_was_killed_in_its_second_epoch(project, plain):
+    for cell in HEADS:
+        project.add(cell, training=PLAIN)
+    project.killed(HEADS[0], fault=Fault(Cell, "step", 9), save_every=0)
+    assert project.fit(*HEADS) == 0
+    for cell in HEADS:
+        assert project.bytes(cell) == plain.bytes(cell)
+        dices = [p for p in project.attempts(cell)[-1].points if "validation/dice" in p.values]
+        assert [point.step for point in dices] == ([11, 17] if cell == HEADS[0] else [5, 11, 17])
+
+
 def test_what_cannot_share_a_pass(trained):
     other = trained.add("a/unet/full/own-b/0", training={"learning_rate": 0.1})
     trained.add(UNET, training={"learning_rate": 0.2})
