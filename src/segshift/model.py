@@ -129,6 +129,7 @@ def calibrate(backbone: Backbone, taps: list[int], batches: Iterable[Tensor]) ->
 
     Without it a random network is unfairly weak: its features have no fixed scale.
     """
+    set_mode(backbone, False)  # what drops at random while it learns must not disturb the statistics
     norms = [part for part in backbone.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
