@@ -35,15 +35,19 @@ def test_new_domain_with_a_training_that_fails(micro):
     broken = f"echo 'not: [yaml' > {datasets}"
     micro.fault("broken_config", "prepare flair", "segshift.stages.prepare:run", after=True, do=broken)
     micro.fault(
-        "nan", f"train results/runs/{NEW}", "segshift.cell:Cell.step", call=3, **{"raise": "no more memory"}
+        "memory",
+        f"train results/runs/{NEW}",
+        "segshift.cell:Cell.step",
+        call=3,
+        **{"raise": "no more memory"},
     )
     output = micro.snakemake(rc=1)
-    assert micro.struck(output) == ["broken_config", "nan"]
+    datasets.write_text(good)
+    assert micro.struck(output) == ["broken_config", "memory"]
     assert_summary(output, micro)
     assert stamps(micro) == before
     for cell in (UNET_T1, UNET_T2):
         assert (micro.results / f"runs/{cell}/scores/flair.csv").exists()
-    datasets.write_text(good)
 
 
 def assert_summary(output, micro):
@@ -57,7 +61,7 @@ def assert_summary(output, micro):
     ]
     assert "RuntimeError: no more memory" in log.read_text()
     partial = (micro.results / "tables/partial/shift.md").read_text()
-    assert f"{NEW}: RuntimeError: no more memory" in partial
+    assert f"{NEW} on flair, t1_a, t2 (RuntimeError: no more memory)" in partial
     # The complete table of before is still there, and the experiment with pinned targets is untouched.
     numbers = micro.numbers()
     for name in ("tables/shift.csv", "tables/adaptation.csv", "tables/adaptation.md"):
@@ -66,8 +70,7 @@ def assert_summary(output, micro):
 
 def test_same_command_completes_it(micro):
     before = stamps(micro)
-    output = micro.snakemake()
-    assert "goes on after" not in output
+    micro.snakemake()
     assert stamps(micro) == before
     models = micro.models()
     new = models.pop(f"runs/{NEW}/model.ckpt")
@@ -76,4 +79,5 @@ def test_same_command_completes_it(micro):
     numbers = micro.numbers()
     assert b"flair" in numbers[f"runs/{UNET_T1}/scores.csv"]
     assert numbers["tables/shift.csv"] != micro.before_numbers["tables/shift.csv"]
+    assert not (micro.results / "tables/partial/shift.md").exists()
     assert micro.planned() == []

@@ -13,7 +13,7 @@ from segshift.mlflow_store import Run, Store
 from segshift.paths import Results
 from segshift.syncing import RUN
 from segshift.tables import aggregate, writers
-from segshift.tables.aggregate import Tracked
+from segshift.tables.asked import Tracked
 from segshift.tables.table import Evidence, Table
 
 NAMED = 10  # missing scores that an error names
@@ -51,6 +51,8 @@ def run(
         ("md", writers.to_markdown(table, grid.config.labels)),
     ):
         write(folder / f"{experiment}.{ending}", text)
+        if folder == results.tables:  # what was missing is there: nobody must read the old partial table
+            (folder / "partial" / f"{experiment}.{ending}").unlink(missing_ok=True)
     return table
 
 
