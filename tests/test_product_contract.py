@@ -17,6 +17,10 @@ from segshift.errors import SegShiftError
 from segshift.model import Segmenter
 
 CLASSES = 3
+# The bias of an attention's keys adds the same to all scores of a query, and the softmax takes it away again:
+# its gradient is zero by mathematics. SAM's files and the printed counts hold it as trainable.
+CANCELLED = "k_proj.bias"
+ATTEMPTS = 8  # with other random values: on so few pixels a ReLU may be shut, or wide open, for all of them
 
 
 def examples(folder):
@@ -61,11 +65,13 @@ def compose_or_refuse(backbone, tuning, head):
 
 @torch.no_grad()
 def fill(model):
-    """Random values everywhere; scales of norms stay near 1 so that signals survive the depth."""
+    """Random values everywhere; scales of norms stay near 1 so that signals survive the depth, and learned
+    tokens as far apart as at their start so that they do not become one."""
     for part in model.modules():
         is_norm = "norm" in type(part).__name__.lower()
+        deviation = 1.0 if isinstance(part, nn.Embedding) else 0.2
         for name, parameter in part.named_parameters(recurse=False):
-            parameter.normal_(1.0 if is_norm and name == "weight" else 0.0, 0.2)
+            parameter.normal_(1.0 if is_norm and name == "weight" else 0.0, deviation)
 
 
 def weighted_sum(model, images):
@@ -94,15 +100,27 @@ def test_what_learns_gets_a_gradient_and_nothing_else_does(backbone, tuning, hea
         return
     # Evaluation mode: a batch norm that takes its batch's own mean cancels every constant before it.
     model.double().eval()
+    without = {name for name, one in model.named_parameters() if one.requires_grad}
+    for _ in range(ATTEMPTS):
+        without &= without_gradient(model)
+        if not any(not name.endswith(CANCELLED) for name in without):
+            break
+    assert [name for name in sorted(without) if not name.endswith(CANCELLED)] == []
+    assert all(one.grad is None for one in model.parameters() if not one.requires_grad)
+
+
+def without_gradient(model):
+    """Names of what should learn and gets no gradient from new random values."""
     fill(model)
+    model.zero_grad()
     weighted_sum(model, torch.rand(2, 1, 24, 24, dtype=torch.double)).backward()
-    learning = {name: one for name, one in model.named_parameters() if one.requires_grad}
     largest = {
-        name: 0.0 if one.grad is None else one.grad.abs().max().item() for name, one in learning.items()
+        name: 0.0 if one.grad is None else one.grad.abs().max().item()
+        for name, one in model.named_parameters()
+        if one.requires_grad
     }
     floor = 1e-12 * max(largest.values())
-    assert [name for name, gradient in largest.items() if gradient <= floor] == []
-    assert all(one.grad is None for one in model.parameters() if not one.requires_grad)
+    return {name for name, gradient in largest.items() if gradient <= floor}
 
 
 @pytest.mark.parametrize(("backbone", "tuning", "head"), PARTS)
