@@ -186,7 +186,7 @@ def build(
     Args:
         image_size: side of its input in pixels.
         model: timm's name, such as ``vit_base_patch14_dinov2`` or ``resnet50``.
-        normalize: ``imagenet``, ``unit`` (each slice to [0, 1]) or ``none``.
+        normalize: ``imagenet``, ``half``, ``clip``, ``unit`` (each slice to [0, 1]) or ``none``.
         final_norm: plain vision transformers only: which maps get the final layer norm, ``all``, ``last`` or
             ``none``.
         fixed_position: the position table never learns, as MAE's sine-cosine table.
