@@ -76,7 +76,9 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
             maps = [backbone.maps[tap] for tap in tapped]
             head = plugins.build("heads", _own(one["head"]), maps, len(one["classes"]))
         if one["head"].get("init"):
-            states = {part: read_weights(results, name) for part, name in one["head"]["init"].items() if name}
+            states = {
+                part: read_weights(results, one, name) for part, name in one["head"]["init"].items() if name
+            }
             plugins.load("heads", one["head"]["module"]).load(head, states)
         models.append(Segmenter(backbone, head, tapped))
     return models
@@ -94,19 +96,25 @@ def _backbone(entry: dict[str, Any], settings: dict[str, Any], part: str, result
     with seeded(settings["seed"] if seed is None else seed, part):
         backbone = plugins.build("backbones", _own(entry))
     if name := entry.get("weights"):
-        plugins.load("backbones", entry["module"]).load(backbone, read_weights(results, name))
+        plugins.load("backbones", entry["module"]).load(backbone, read_weights(results, settings, name))
     return backbone
 
 
-def read_weights(results: Results, name: str) -> dict[str, Tensor]:
+def read_weights(results: Results, settings: dict[str, Any], name: str) -> dict[str, Tensor]:
     """The state dict of a fetched weights file.
 
     Raises:
-        SegShiftError: it is not there; names the command that brings it.
+        SegShiftError: it is not there, or not the one that the settings name (it may be older than a change of
+            its entry); names the command that brings it.
     """
     file = results.weights(name)
     if not file.exists():
         raise SegShiftError(f"{file} is not there; first: segshift fetch {name}")
+    if (found := weights.sha256(file)) != (expected := settings["weights"].get(name)):
+        raise SegShiftError(
+            f"{file} has sha256 {found}, its entry says {expected or 'nothing'}; once the entry is right: "
+            f"segshift fetch {name}"
+        )
     return weights.read(file)
 
 
