@@ -104,8 +104,8 @@ def read_weights(results: Results, settings: dict[str, Any], name: str) -> dict[
     """The state dict of a fetched weights file.
 
     Raises:
-        SegShiftError: it is not there, or not the one that the settings name (it may be older than a change of
-            its entry); names the command that brings it.
+        SegShiftError: it is not there, or not the one that the settings name (it may be older than
+            a change of its entry); names the command that brings it.
     """
     file = results.weights(name)
     if not file.exists():

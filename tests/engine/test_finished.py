@@ -103,13 +103,18 @@ def test_a_finished_model_needs_no_resume_folder(trained, no_steps):
     assert trained.fit(UNET) == 0
 
 
-@pytest.mark.parametrize("change", ["settings", "code", "data"])
-def test_a_model_of_something_else_is_not_put_back(trained, sources, monkeypatch, change):
+def test_older_code_makes_no_finished_model_again(trained, no_steps, capsys, monkeypatch):
+    monkeypatch.setattr(train, "code_digest", lambda settings: "of other code")
+    (trained.folder(UNET) / "model.ckpt").unlink()
+    assert trained.fit(UNET) == 0
+    assert "is finished (by older code; segshift rerun makes it again)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", ["settings", "data"])
+def test_a_model_of_something_else_is_not_put_back(trained, sources, change):
     (trained.folder(UNET) / "model.ckpt").unlink()
     if change == "settings":
         trained.add(UNET, training={"learning_rate": 0.03})
-    elif change == "code":
-        monkeypatch.setattr(train, "code_digest", lambda settings: "of other code")
     else:
         change_data(trained, "a")
     assert trained.fit(UNET) == 0

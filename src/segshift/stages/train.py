@@ -85,16 +85,22 @@ def _source(results: Results, settings: dict[str, Any]) -> tuple[Path, dict[str,
 
 
 def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
-    """Is there a finished model of this identity, in place or beside it in ``resume/ready``?"""
+    """Is there a finished model of this identity, in place or beside it in ``resume/ready``?
+
+    One that was made by older code is finished too: a GPU-week is never lost to an edit, ``segshift rerun``
+        renews.
+    """
     ready = folder / "resume" / "ready"
     complete = [one for one in (ready, folder) if all((one / name).exists() for name in MODEL)]
     if not complete:
         return False
     content = models.read_any_checkpoint(complete[0] / "model.ckpt")
     wanted = identity(results, settings)
+    code = wanted.pop("code")
     if {key: content.get(key) for key in wanted} != wanted:
         return False
-    print(f"{settings['cell']}: is finished", flush=True)
+    older = "" if content["code"] == code else " (by older code; segshift rerun makes it again)"
+    print(f"{settings['cell']}: is finished{older}", flush=True)
     place(folder)
     return True
 
