@@ -98,9 +98,10 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("track", "Send scores and curves to MLflow.", _track, _folder, _config, _experiments)
     sub.add_argument("--follow", action="store_true", help="a pass every 15 s, until stdin closes")
     sub.add_argument("--out", type=Path, metavar="FILE", help="list the tracked runs here")
-    sub = verb(
-        "tabulate", "Build an experiment's table from MLflow.", _tabulate, *(_folder, _config, _experiments)
-    )
+    sub = verb("tabulate", "Build tables from MLflow, or from a plain file.", _tabulate, _folder, _config)
+    sub.add_argument("table", nargs="*", help="numbers of tables.yaml, or experiments (default: all)")
+    sub.add_argument("--runs", type=Path, metavar="FILE", help="scores from a CSV file; no MLflow is needed")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where to, with --runs")
     sub.add_argument("--partial", action="store_true", help="with a dash where a score is missing")
     sub.add_argument("--folder", type=Path, help="where to (default: tables/ or tables/partial/ in results)")
     verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
@@ -227,9 +228,17 @@ def _track(arguments: Arguments) -> None:
 
 
 def _tabulate(arguments: Arguments) -> None:
-    for experiment in arguments.experiment or _read(arguments).built:
+    if arguments.runs or arguments.out:
+        if not (arguments.runs and arguments.out):
+            from segshift.errors import SegShiftError
+
+            raise SegShiftError("--runs FILE and --out FOLDER belong together")
+        where = (arguments.runs, arguments.out)
+        stage("tabulate_file").run(arguments.config, _results(arguments), *where, arguments.table)
+        return
+    for table in arguments.table or _read(arguments).tables:
         stage("tabulate").run(
-            arguments.config, _results(arguments), experiment, arguments.partial, arguments.folder
+            arguments.config, _results(arguments), table, arguments.partial, arguments.folder
         )
 
 

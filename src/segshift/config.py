@@ -14,10 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from segshift import modules
 from segshift.errors import SegShiftError, unknown
+from segshift.table_entries import DatasetTable, ScoreTable, SelectionTable, TableEntry
+from segshift.table_entries import check as check_tables
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NAME = re.compile(r"[a-z0-9_]+")
 SPLITS = ("train", "validation", "test")
+
+
+BACKBONES = "backbone"  # a head's `init: {neck: backbone}`
 
 
 class Strict(BaseModel):
@@ -42,10 +47,11 @@ class Entry(Strict):
 
 class Backbone(Entry):
     """``weights: null`` with ``init_seed`` is a random twin; ``calibrate`` takes its batch-norm statistics
-    from data."""
+    from data. ``neck`` names weights whose neck a head's own starts from."""
 
     image_size: int = Field(gt=0)
     weights: str | None = None
+    neck: str | None = None
     init_seed: int | None = None
     calibrate: bool = False
 
@@ -57,7 +63,8 @@ class Tuning(Entry):
 
 
 class Head(Entry):
-    """``init`` names, part by part, weights that the head starts from."""
+    """``init`` names, part by part, weights that the head starts from; ``neck: backbone`` means those that the
+    backbone's entry names as its ``neck``."""
 
     init: dict[str, str | None] = {}
 
@@ -172,6 +179,7 @@ class Config(Strict):
     training: list[Line]
     experiments: dict[str, Experiment]
     labels: dict[str, dict[str, str]]
+    tables: dict[str, TableEntry] = {}  # none: a table an experiment
     splits: dict[str, dict[str, list[str]]] = {}
 
     @model_validator(mode="before")
@@ -188,6 +196,7 @@ class Config(Strict):
 
 
 FILES = tuple(name for name in Config.model_fields if name not in ("folder", "splits"))
+OPTIONAL = ("tables",)  # files that a configuration may do without
 AXES = {
     "source": "datasets",
     "target": "datasets",
@@ -207,7 +216,8 @@ def read(folder: str | Path) -> Config:
     folder = Path(folder)
     if not folder.is_dir():
         raise SegShiftError(f"there is no configuration folder {folder}")
-    data: dict[str, Any] = {name: read_yaml(folder / f"{name}.yaml") for name in FILES}
+    files = [name for name in FILES if name not in OPTIONAL or (folder / f"{name}.yaml").exists()]
+    data: dict[str, Any] = {name: read_yaml(folder / f"{name}.yaml") for name in files}
     data["training"] = data["training"] or []
     try:
         config = Config(folder=str(folder), **data)
@@ -250,9 +260,12 @@ def _sentence(folder: Path, error: ValidationError) -> str:
     file, *keys = [str(part) for part in first["loc"]]
     if file == "training":
         keys[:1] = [f"entry {int(number) + 1}" for number in keys[:1]]
+    if file == "tables":  # which of the three kinds of table it is stands behind its number
+        models = {"scores": ScoreTable, "datasets": DatasetTable, "selection": SelectionTable}
+        kind = keys.pop(1) if len(keys) > 1 and keys[1] in models else "scores"
     where = f"{folder}/{file}.yaml: {': '.join(keys)}"
     if first["type"] == "extra_forbidden":
-        model: Any = Config.model_fields[file].annotation
+        model: Any = models[kind] if file == "tables" else Config.model_fields[file].annotation
         while not (isinstance(model, type) and issubclass(model, BaseModel)):
             model = model.__args__[-1]
         for key in keys[:-1]:  # a model within the model, such as tracking
@@ -273,15 +286,16 @@ def check(config: Config) -> None:
     _check_references(config)
     _check_siblings(config)
     _check_training(config)
+    check_tables(config)
     for kind in config.labels:
-        if kind not in (kinds := ("anatomy", "dataset", "backbone", "tuning", "head", "adapt")):
+        if kind not in (kinds := ("anatomy", "dataset", "format", "backbone", "tuning", "head", "adapt")):
             raise unknown(f"{config.folder}/labels.yaml: unknown kind of name", kind, kinds)
 
 
 def _check_names(config: Config) -> None:
     for file in FILES[1:]:
         entries = getattr(config, file)
-        for name in entries if isinstance(entries, dict) and file != "labels" else ():
+        for name in entries if isinstance(entries, dict) and file not in ("labels", "tables") else ():
             if not NAME.fullmatch(str(name)):
                 raise SegShiftError(
                     f"{config.folder}/{file}.yaml: the name {name!r} is a folder's too and may "
@@ -318,10 +332,13 @@ def _check_references(config: Config) -> None:
 
     for name, backbone in config.backbones.items():
         known(f"backbones.yaml: {name}", backbone.weights, "weights")
+        known(f"backbones.yaml: {name}: neck", backbone.neck, "weights")
     for name, tuning in config.tunings.items():
         known(f"tunings.yaml: {name}: side", tuning.side, "backbones")
     for name, head in config.heads.items():
         for part, weights in head.init.items():
+            if (part, weights) == ("neck", BACKBONES):
+                continue
             known(f"heads.yaml: {name}: init: {part}", weights, "weights")
     for name, weights in config.weights.items():
         for dataset in weights.pretrained_on if isinstance(weights.pretrained_on, dict) else ():

@@ -111,7 +111,7 @@ class Grid:
                 cell = Model(*values)
                 for adapt in grid["adapt"]:
                     for target in self._targets(name, cell.source):
-                        reason = self._contaminated(cell, target, experiment.contaminated)
+                        reason = self.contaminated(cell, target, experiment.contaminated)
                         adapted = adapt != "none" and target != cell.source
                         yield (Model(*cell[:5], adapt, target) if adapted else cell), target, reason
 
@@ -155,21 +155,27 @@ class Grid:
     # ---- what a cell had seen before -------------------------------------------------------------------
 
     def weights(self, model: Model) -> list[str]:
-        """Names of the weights files that a model is built from: backbone, side network, head."""
+        """Names of the weights files that a model is built from: backbone, side network, head.
+
+        Of a name that the configuration does not have (in a file of somebody's runs) nothing is known.
+        """
         config = self.config
-        names = [config.backbones[model.backbone].weights]
-        if side := config.tunings[model.tuning].side:
-            names.append(config.backbones[side].weights)
-        names += config.heads[model.head].init.values()
+        tuning = config.tunings.get(model.tuning)
+        backbones = [model.backbone, *([tuning.side] if tuning and tuning.side else [])]
+        names = [config.backbones[name].weights for name in backbones if name in config.backbones]
+        names += self._init(model).values()
         return list(dict.fromkeys(name for name in names if name))
 
     def pretrained_on(self, model: Model) -> dict[str, str] | str:
         """Datasets that the weights had seen: the union over all of them, or ``unknown``."""
         seen = [(name, self.config.weights[name].pretrained_on) for name in self.weights(model)]
         union = {dataset: name for name, datasets in seen if datasets != "unknown" for dataset in datasets}
+        if model.backbone not in self.config.backbones:
+            return union or "unknown"
         return union or ("unknown" if any(datasets == "unknown" for _, datasets in seen) else {})
 
-    def _contaminated(self, model: Model, target: str, policy: str) -> str | None:
+    def contaminated(self, model: Model, target: str, policy: str) -> str | None:
+        """Why a score is left out under an experiment's policy, or None."""
         seen = self.pretrained_on(model)
         if policy == "keep" or seen == "unknown":
             return None
@@ -246,6 +252,48 @@ class Grid:
             name for name in self.experiments if self.config.experiments[name].in_all and self.scored(name)
         ]
 
+    @property
+    def tables(self) -> list[str]:
+        """Tables that `all` builds: those of tables.yaml with anything to show, or else one an experiment."""
+        entries = self.config.tables
+        return [name for name in entries if self._makes(name)] if entries else self.built
+
+    def _makes(self, table: str) -> bool:
+        entry = self.config.tables[table]
+        experiments = [name for name in entry.experiments if self.config.experiments[name].in_all]
+        if not entry.in_all or (entry.experiments and not experiments):
+            return False
+        return not entry.experiments or any(
+            not self.planned(model, target) and self.shows(table, model, target)
+            for name in experiments
+            for model, target in self.experiments[name].scores
+        )
+
+    def shows(self, table: str, model: Model, target: str) -> bool:
+        """True if a table's `where` keeps a score; one from before adaptation is of every adaptation."""
+        axes = model._asdict() | {"anatomy": self.config.datasets[model.source].anatomy}
+        axes["adapt"] = model.adapt or "none"
+        return all(
+            axes[axis] in names or (axis == "adapt" and target == model.source)
+            for axis, names in self.config.tables[table].where.items()
+        )
+
+    def needs(self, table: str) -> tuple[list[str], list[str]]:
+        """Experiments whose scores a table of tables.yaml shows, and datasets that it counts, if any."""
+        entry = self.config.tables[table]
+        known = self.datasets()
+        datasets = [name for name in getattr(entry, "expected", ()) if name in known]
+        return [name for name in entry.experiments if self.scored(name)], datasets
+
+    def table_digest(self, table: str) -> str:
+        """Digest of what a table of tables.yaml shows beside numbers: its entry, names, and as ``digest``."""
+        entry = self.config.tables[table]
+        datasets = {name: self.config.datasets[name] for name in getattr(entry, "expected", ())}
+        names = {name: [data.anatomy, data.modality, data.module] for name, data in datasets.items()}
+        digests = [self.digest(name) for name in entry.experiments]
+        shown = [entry.model_dump(), names, digests, self.config.labels]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
     def datasets(self) -> list[str]:
         """Datasets that can be prepared."""
         return [name for name, entry in self.config.datasets.items() if not entry.planned]
@@ -278,7 +326,7 @@ class Grid:
             "source": self._identity(model.source),
             "backbone": self._backbone(model.backbone),
             "tuning": self._tuning(model.tuning),
-            "head": self._plain(config.heads[model.head]),
+            "head": self._head(model),
             "seed": model.seed,
             "training": self.training(model),
             "weights": {name: config.weights[name].sha256 for name in self.weights(model)},
@@ -298,7 +346,21 @@ class Grid:
         return settings
 
     def _backbone(self, name: str) -> dict[str, Any]:
-        return self._plain(self.config.backbones[name])
+        plain = self._plain(self.config.backbones[name])
+        return {key: value for key, value in plain.items() if key != "neck"}  # the head's, if it has one
+
+    def _head(self, model: Model) -> dict[str, Any]:
+        plain = self._plain(self.config.heads[model.head])
+        return plain | ({"init": self._init(model)} if "init" in plain else {})
+
+    def _init(self, model: Model) -> dict[str, str | None]:
+        """Weights that a model's head starts from, by part."""
+        head, backbone = self.config.heads.get(model.head), self.config.backbones.get(model.backbone)
+        neck = backbone.neck if backbone else None
+        return {
+            part: neck if name == configuration.BACKBONES else name
+            for part, name in (head.init.items() if head else ())
+        }
 
     def _tuning(self, name: str) -> dict[str, Any]:
         plain = self._plain(self.config.tunings[name])

@@ -6,7 +6,8 @@ import yaml
 from segshift import grid as grids
 from segshift.grid import Model, Score
 from segshift.tables import aggregate
-from segshift.tables.aggregate import LARGEST, UNKNOWN_PRETRAINING, Tracked
+from segshift.tables.aggregate import LARGEST, UNKNOWN_PRETRAINING
+from segshift.tables.asked import Tracked
 from segshift.tables.table import Evidence
 
 DATA = {

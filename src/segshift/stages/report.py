@@ -1,6 +1,7 @@
 """``segshift report``: one page with every table and what was left out. It needs no network."""
 
 import os
+import re
 from html import escape
 from pathlib import Path
 from string import Template
@@ -8,8 +9,10 @@ from string import Template
 from segshift import grid as grids
 from segshift.grid import Grid
 from segshift.paths import Results
-from segshift.stages.tabulate import write
+from segshift.tables.files import write
 
+BOLD = re.compile(r"\*\*(.+?)\*\*")
+MARKED, TEXT = r"<b>\1</b>", ' class="text"'
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -46,23 +49,32 @@ $sections
 def run(config_folder: str | Path, results: Results) -> Path:
     """Write ``results/report.html`` from the tables that ``tabulate`` wrote, and return its path.
 
-    An experiment without a complete table is shown by its partial one where there is one. The same tables
+    What has no complete table is shown by its partial one where there is one. The same tables
     give the same bytes.
     """
     grid = grids.read(config_folder)
-    found = {name: file for name in grid.experiments if (file := _table(results, name))}
-    links = "\n".join(
-        f'<a href="#{name}">{escape(grid.config.experiments[name].title)}</a>' for name in found
-    )
+    entries = grid.config.tables or grid.experiments
+    found = {name: file for name in entries if (file := _table(results, _stem(grid, name)))}
+    links = "\n".join(f'<a href="#{_stem(grid, name)}">{escape(_title(grid, name))}</a>' for name in found)
     sections = "\n".join(_section(grid, results, name, file) for name, file in found.items())
     nothing = '<p class="note">No table was built yet.</p>'
     write(results.report, PAGE.substitute(links=links, sections=sections or nothing))
     return results.report
 
 
-def _table(results: Results, experiment: str) -> Path | None:
-    """The Markdown file of an experiment's table, complete if there is one."""
-    files = (results.tables / f"{experiment}.md", results.tables / "partial" / f"{experiment}.md")
+def _stem(grid: Grid, name: str) -> str:
+    """What a table's files are called."""
+    return f"table_{name}" if name in grid.config.tables else name
+
+
+def _title(grid: Grid, name: str) -> str:
+    """A table's title; where tables have numbers they stand in links alone, for there are many."""
+    return f"{name}" if name in grid.config.tables else grid.config.experiments[name].title
+
+
+def _table(results: Results, stem: str) -> Path | None:
+    """The Markdown file of a table, complete if there is one."""
+    files = (results.tables / f"{stem}.md", results.tables / "partial" / f"{stem}.md")
     return next((file for file in files if file.exists()), None)
 
 
@@ -72,11 +84,13 @@ def _section(grid: Grid, results: Results, name: str, file: Path) -> str:
     heading = escape(title.removeprefix("# "))
     if heading.endswith("(partial)"):
         heading = f'{heading.removesuffix("(partial)")}<span class="partial">(partial)</span>'
+    endings = ("csv", "md", "tex", "html") if name in grid.config.tables else ("csv", "md")
     links = " · ".join(
         f'<a href="{escape(os.path.relpath(there, results.root))}">{there.name}</a>'
-        for there in (file.with_suffix(".csv"), file)
+        for there in (file.parent / f"{file.stem}.{ending}" for ending in endings)
     )
-    return f'<h2 id="{name}">{heading}</h2>\n{body}\n<p class="note">{links}</p>{_left_out(grid, name)}'
+    head = f'<h2 id="{_stem(grid, name)}">{heading}</h2>'
+    return f'{head}\n{body}\n<p class="note">{links}</p>{_left_out(grid, name)}'
 
 
 def _block(block: str) -> str:
@@ -89,7 +103,7 @@ def _block(block: str) -> str:
 
     def line(cells: list[str], tag: str) -> str:
         marked = [
-            f"<{tag}{' class=' + chr(34) + 'text' + chr(34) if at_left else ''}>{escape(cell)}</{tag}>"
+            f"<{tag}{TEXT if at_left else ''}>{BOLD.sub(MARKED, escape(cell))}</{tag}>"
             for cell, at_left in zip(cells, left, strict=True)
         ]
         return f"<tr>{''.join(marked)}</tr>"
@@ -105,7 +119,14 @@ def _split(line: str) -> list[str]:
 
 
 def _left_out(grid: Grid, name: str) -> str:
-    left_out = grid.experiments[name].left_out
+    entry = grid.config.tables.get(name)
+    experiments = entry.experiments if entry else [name]
+    left_out = [
+        one
+        for experiment in experiments
+        for one in grid.experiments[experiment].left_out
+        if not entry or grid.shows(name, one.model, one.target)
+    ]
     if not left_out:
         return ""
     items = "\n".join(

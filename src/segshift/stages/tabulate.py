@@ -1,4 +1,4 @@
-"""``segshift tabulate``: an experiment's table, from what MLflow tracked, checked against the score files."""
+"""``segshift tabulate``: a table, from what MLflow tracked, checked against the score files."""
 
 import json
 import sys
@@ -12,7 +12,8 @@ from segshift.grid import Grid, Model, Score
 from segshift.mlflow_store import Run, Store
 from segshift.paths import Results
 from segshift.syncing import RUN
-from segshift.tables import aggregate, writers
+from segshift.table_entries import DatasetTable, SelectionTable
+from segshift.tables import aggregate, asked, files, html, inventory, layout, selection, writers
 from segshift.tables.asked import Tracked
 from segshift.tables.table import Evidence, Table
 
@@ -22,16 +23,16 @@ NAMED = 10  # missing scores that an error names
 def run(
     config_folder: str | Path,
     results: Results,
-    experiment: str,
+    name: str,
     partial: bool = False,
     folder: Path | None = None,
 ) -> Table:
-    """Write ``<experiment>.csv`` and ``<experiment>.md``, and return the table.
+    """Write a table of tables.yaml, or an experiment's, in every format that it has, and return it.
 
     Args:
-        config_folder: the configuration whose grid says what the table is made of.
+        config_folder: the configuration that says what the table is made of.
         results: where scores and tracking lie.
-        experiment: which one.
+        name: a table's number, or an experiment.
         partial: build it though scores are missing; they are dashes, and footnotes name the cells.
         folder: where to write; default: ``results/tables``, or ``results/tables/partial``.
 
@@ -39,21 +40,62 @@ def run(
         SegShiftError: a score is missing (unless partial), or is not tracked as its score file says.
     """
     grid = grids.read(config_folder)
-    if experiment not in grid.experiments:
-        raise unknown("tabulate: unknown experiment", experiment, grid.experiments)
-    tracked = read(grid, results, experiment)
-    if not partial and (lost := aggregate.missing(grid, experiment, tracked.scores)):
-        raise SegShiftError(f"{experiment}: {_sentence(lost, tracked)}")
-    table = aggregate.build(grid, experiment, tracked)
+    known = [*grid.config.tables, *grid.experiments]
+    if name not in known:
+        what = "table or experiment" if grid.config.tables else "experiment"
+        raise unknown(f"tabulate: unknown {what}", name, known)
     folder = folder or (results.tables / "partial" if partial else results.tables)
-    for ending, text in (
-        ("csv", writers.to_csv(table)),
-        ("md", writers.to_markdown(table, grid.config.labels)),
-    ):
-        write(folder / f"{experiment}.{ending}", text)
+    if name in grid.config.tables:
+        table = _numbered(grid, results, name, partial)
+        texts = files.texts(table, grid.config.tables[name], grid.config.labels, _link(grid, results))
+    else:
+        tracked = _complete(grid, results, [name], name, partial)
+        table = aggregate.build(grid, name, tracked)
+        texts = {"csv": writers.to_csv(table), "md": writers.to_markdown(table, grid.config.labels)}
+    for ending, text in texts.items():
+        files.write(folder / f"{table.name}.{ending}", text)
         if folder == results.tables:  # what was missing is there: nobody must read the old partial table
-            (folder / "partial" / f"{experiment}.{ending}").unlink(missing_ok=True)
+            (folder / "partial" / f"{table.name}.{ending}").unlink(missing_ok=True)
     return table
+
+
+def _numbered(grid: Grid, results: Results, name: str, partial: bool) -> Table:
+    """A table of tables.yaml."""
+    entry = grid.config.tables[name]
+    if isinstance(entry, DatasetTable):
+        return inventory.build(grid.config, name, results)
+    tracked = _complete(grid, results, entry.experiments, name, partial)
+    build = selection.build if isinstance(entry, SelectionTable) else layout.build
+    return build(grid, name, asked.of_grid(grid, entry.experiments), tracked)
+
+
+def _complete(grid: Grid, results: Results, experiments: list[str], name: str, partial: bool) -> Tracked:
+    """What is tracked of experiments; an error if it is not all and all is wanted."""
+    found = [read(grid, results, experiment, name) for experiment in experiments]
+    tracked = Tracked(
+        {score: evidence for one in found for score, evidence in one.scores.items()},
+        {model: count for one in found for model, count in one.trainable.items()},
+        {model: why for one in found for model, why in one.failures.items()},
+        list(dict.fromkeys(model for one in found for model in one.outdated)),
+        {model: count for one in found for model, count in one.heads.items()},
+    )
+    missing = [
+        score
+        for experiment in experiments
+        for score in aggregate.missing(grid, experiment, tracked.scores)
+        if name not in grid.config.tables or grid.shows(name, *score)
+    ]
+    if missing and not partial:
+        raise SegShiftError(f"{name}: {_sentence(list(dict.fromkeys(missing)), tracked)}")
+    return tracked
+
+
+def _link(grid: Grid, results: Results) -> html.Link | None:
+    """Where MLflow shows a run, if it is a server."""
+    uri = tracking.uri(results, grid.config.project.tracking.uri)
+    if not uri.startswith(("http://", "https://")):
+        return None
+    return html.tracked(tracking.shown(uri), Store(uri, grid.config.project.tracking.experiment).experiment)
 
 
 def _sentence(lost: list[Score], tracked: Tracked) -> str:
@@ -65,15 +107,16 @@ def _sentence(lost: list[Score], tracked: Tracked) -> str:
     return f"{len(lost)} scores are missing: {'; '.join(named)}{more}"
 
 
-def read(grid: Grid, results: Results, experiment: str) -> Tracked:
-    """What is tracked of an experiment.
+def read(grid: Grid, results: Results, experiment: str, table: str = "") -> Tracked:
+    """What is tracked of an experiment, as far as a table of tables.yaml shows it.
 
     Raises:
         SegShiftError: a model has scores that MLflow does not have, or has otherwise; the cell is named.
     """
     wanted: dict[Model, list[str]] = {}
     for model, target in grid.experiments[experiment].scores:
-        if not grid.planned(model, target):
+        shown = table not in grid.config.tables or grid.shows(table, model, target)
+        if shown and not grid.planned(model, target):
             wanted.setdefault(model, []).append(target)
     finished = {model: rows for model in wanted if (rows := _scored(results.run(model.path)))}
     runs = _tracked_runs(grid, results, list(finished))
@@ -82,6 +125,8 @@ def read(grid: Grid, results: Results, experiment: str) -> Tracked:
     tracked = Tracked({}, {}, failures, outdated)
     for model, rows in finished.items():
         tracked.trainable[model] = _trainable(model, runs[model])
+        if (head := runs[model].data.params.get("trainable_head")) is not None:
+            tracked.heads[model] = int(head)
         for target in set(wanted[model]) & set(score_files.targets(rows)):
             tracked.scores[Score(model, target)] = _evidence(model, target, rows, runs[model])
     return tracked
@@ -142,9 +187,9 @@ def _evidence(model: Model, target: str, rows: list[score_files.Row], run: Run) 
             f"{model.path}: MLflow says {name} is {tracked}, its score file says {written}: "
             "run segshift track if the model was scored again, else find out who changed which"
         )
-    return Evidence(
-        model.path, target, tracked, tuple(score_files.volumes(rows, target, "test")), run.info.run_id
-    )
+    volumes = tuple(score_files.volumes(rows, target, "test"))
+    validation = run.data.metrics.get(f"validation/{target}/dice")
+    return Evidence(model.path, target, tracked, volumes, run.info.run_id, validation)
 
 
 def _failure(results: Results, model: Model) -> str:
@@ -163,23 +208,16 @@ def _failure(results: Results, model: Model) -> str:
     return _failure(results, model.cell) if model.adapt else "it was not started"
 
 
-def write(file: Path, text: str) -> None:
-    """Write by rename: a reader sees the old file or the new one."""
-    part = file.with_name(file.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text)
-    part.replace(file)
-
-
 def show(config_folder: str | Path, results: Results) -> None:
-    """Print every table in the order of the experiments, where the files are, and how to look at the runs."""
-    names = grids.read(config_folder).experiments
-    files = [file for name in names if (file := results.tables / f"{name}.md").exists()]
-    if not files:
+    """Print every table in the configuration's order, where the files are, and how to look at the runs."""
+    grid = grids.read(config_folder)
+    names = [*(f"table_{name}" for name in grid.config.tables), *grid.experiments]
+    tables = [file for name in names if (file := results.tables / f"{name}.md").exists()]
+    if not tables:
         raise SegShiftError(
             f"there are no tables in {results.tables}: run the workflow, or segshift tabulate"
         )
-    for file in files:
+    for file in tables:
         print(file.read_text())
     print(f"Tables: {results.tables}")
     if results.report.exists():

@@ -1,0 +1,71 @@
+"""``segshift tabulate --runs``: the tables from a plain file of scores. No MLflow, no Snakemake, no torch."""
+
+from pathlib import Path
+
+from segshift import grid as grids
+from segshift.errors import SegShiftError, unknown
+from segshift.grid import Grid
+from segshift.paths import Results
+from segshift.table_entries import DatasetTable, SelectionTable
+from segshift.tables import files, inventory, layout, runs, selection
+from segshift.tables.runs import Run
+from segshift.tables.table import Table
+
+
+def run(
+    config_folder: str | Path, results: Results, file: Path, folder: Path, names: list[str] | None = None
+) -> list[Table]:
+    """Write the tables that the file has scores for, and return them.
+
+    Args:
+        config_folder: the configuration, which says what each table is.
+        results: where prepared datasets lie, for the table that counts them.
+        file: scores, with the columns of ``config/published/runs.csv``.
+        folder: where to write.
+        names: numbers of tables; default: all of which the file has a score.
+
+    Raises:
+        SegShiftError: the file has a mistake, or lacks everything that a named table shows.
+    """
+    grid = grids.read(config_folder)
+    if not grid.config.tables:
+        raise SegShiftError(f"{config_folder} has no tables.yaml, which says what a table is")
+    for name in names or ():
+        if name not in grid.config.tables:
+            raise unknown("tabulate: unknown table", name, grid.config.tables)
+    found = runs.read(file, grid)
+    there = [name for name in names or grid.config.tables if names or has(grid, name, found)]
+    tables = [build(grid, name, found, results) for name in there]
+    for name, table in zip(there, tables, strict=True):
+        for ending, text in files.texts(table, grid.config.tables[name], grid.config.labels).items():
+            files.write(folder / f"{table.name}.{ending}", text)
+    print(f"{len(tables)} tables in {folder}")
+    if other := [name for name in grid.config.tables if name not in there and not names]:
+        print(f"{file} has nothing for: {', '.join(other)}")
+    return tables
+
+
+def has(grid: Grid, name: str, found: list[Run]) -> bool:
+    """True if a table shows any of the runs; the one that counts datasets shows none and is always made."""
+    entry = grid.config.tables[name]
+    return isinstance(entry, DatasetTable) or any(
+        run.experiment in entry.experiments and grid.shows(name, run.model, run.target) for run in found
+    )
+
+
+def build(grid: Grid, name: str, found: list[Run], results: Results) -> Table:
+    """A table from runs, be they a file's or read back from MLflow.
+
+    Raises:
+        SegShiftError: there is nothing for it.
+    """
+    entry = grid.config.tables[name]
+    if isinstance(entry, DatasetTable):
+        return inventory.build(grid.config, name, results)
+    if not has(grid, name, found):
+        raise SegShiftError(
+            f"table {name}: there is no run of experiment {', '.join(entry.experiments)} for it"
+        )
+    make = selection.build if isinstance(entry, SelectionTable) else layout.build
+    asked, tracked = runs.asked(found, grid, entry.experiments), runs.tracked(found, entry.experiments)
+    return make(grid, name, asked, tracked, runs.smaller(found, grid, entry.experiments))

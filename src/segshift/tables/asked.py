@@ -1,0 +1,154 @@
+"""Which scores a table is made of, and what is known of them, be they tracked runs or a plain file's."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from segshift.grid import Grid, Model, Score
+from segshift.tables.table import Evidence
+
+MODEL_AXES = ("backbone", "tuning", "head", "adapt")
+
+
+class Key(NamedTuple):
+    """What tells models apart that were trained on different sources with different seeds."""
+
+    backbone: str
+    tuning: str
+    head: str
+    adapt: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A score that a row is made of, and why it cannot be there: left out on purpose, or not yet possible.
+
+    ``adapt`` is the row's: the score on the source itself, made before adaptation, stands in every one.
+    """
+
+    model: Model
+    target: str
+    left_out: str | None = None
+    waits_for: tuple[str, ...] = ()
+    anatomy: str = ""
+    adapt: str = "none"
+
+    @property
+    def diagonal(self) -> bool:
+        return self.target == self.model.source
+
+    @property
+    def score(self) -> Score:
+        return Score(self.model, self.target)
+
+    def axis(self, name: str) -> str:
+        """Where it stands on an axis, or its anatomy."""
+        return str(getattr(self if name in ("anatomy", "adapt", "target") else self.model, name))
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What a table is made of: scores, counts of trainable parameters, and why a model has no scores.
+
+    ``outdated``: models that were made by other code than today's. ``heads``: of ``trainable``, how many are
+    the head's, where that is known.
+    """
+
+    scores: Mapping[Score, Evidence]
+    trainable: Mapping[Model, int]
+    failures: Mapping[Model, str]
+    outdated: Collection[Model] = ()
+    heads: Mapping[Model, int] = field(default_factory=dict)
+
+
+def of_grid(grid: Grid, experiments: Iterable[str]) -> list[Asked]:
+    """The scores of experiments, each once, in the order of the grid; what is left out comes last."""
+    found: dict[Score, Asked] = {}
+    for name in experiments:
+        expanded = grid.experiments[name]
+        for model, target in expanded.scores:
+            waits = tuple(grid.planned(model, target))
+            found[Score(model, target)] = Asked(model, target, None, waits, _anatomy(grid, model))
+        for model, target, reason in expanded.left_out:
+            found.setdefault(Score(model, target), Asked(model, target, reason, (), _anatomy(grid, model)))
+    return sorted(found.values(), key=lambda one: one.left_out is not None)
+
+
+def _anatomy(grid: Grid, model: Model) -> str:
+    return grid.config.datasets[model.source].anatomy
+
+
+def by_model(asked: Iterable[Asked]) -> dict[Key, list[Asked]]:
+    """Scores by what tells their models apart. An adapted one takes the diagonal from before adaptation."""
+    combinations: dict[tuple[str, ...], list[Asked]] = {}
+    for one in asked:
+        combinations.setdefault(one.model[1:4], []).append(one)
+    rows: dict[Key, list[Asked]] = {}
+    for names, ones in combinations.items():
+        adapts = dict.fromkeys(one.model.adapt or "none" for one in ones if not one.diagonal)
+        for adapt in adapts or ("none",):
+            rows[Key(*names, adapt)] = [
+                replace(one, adapt=adapt)
+                for one in ones
+                if one.diagonal or (one.model.adapt or "none") == adapt
+            ]
+    return rows
+
+
+def waits(asked: Iterable[Asked]) -> bool:
+    """True if nothing of it can be made yet."""
+    wanted = [one for one in asked if not one.left_out]
+    return bool(wanted) and all(one.waits_for for one in wanted)
+
+
+def lacks(asked: Iterable[Asked], scores: Mapping[Score, Evidence]) -> list[Asked]:
+    """What could be there and is not."""
+    return [one for one in asked if not (one.left_out or one.waits_for or one.score in scores)]
+
+
+# ---- footnotes and remarks ---------------------------------------------------------------------------------
+
+
+def lost(asked: Iterable[Asked], tracked: Tracked) -> str:
+    """The footnote that names missing scores, and the last word of each model's failure."""
+    models: dict[Model, list[str]] = {}
+    for one in lacks(asked, tracked.scores):
+        models.setdefault(one.model, []).append(one.target)
+    parts = [
+        f"{model.path} on {', '.join(targets)}"
+        + (f" ({why})" if (why := tracked.failures.get(model)) else "")
+        for model, targets in models.items()
+    ]
+    return f"Missing: {'; '.join(parts)}."
+
+
+def awaited(asked: Iterable[Asked]) -> str:
+    """Entries that scores wait for."""
+    return ", ".join(dict.fromkeys(entry for one in asked for entry in one.waits_for))
+
+
+def without(asked: Iterable[Asked]) -> tuple[str, ...]:
+    """Footnotes of what was left out on purpose, one a reason."""
+    reasons: dict[str, dict[str, None]] = {}
+    for one in asked:
+        if one.left_out:
+            reasons.setdefault(one.left_out, {}).setdefault(one.target)
+    return tuple(f"Without {', '.join(sorted(targets))}: {reason}." for reason, targets in reasons.items())
+
+
+def not_yet(rows: Collection[Iterable[Asked]]) -> list[str]:
+    """One remark about the rows that cannot be made yet."""
+    if not rows:
+        return []
+    count = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
+    entries = awaited(one for asked in rows for one in asked)
+    return [f"{count} not yet possible and left out; what is awaited: {entries}."]
+
+
+def by_older_code(outdated: Collection[Model]) -> list[str]:
+    """One remark about models that older code made."""
+    if not outdated:
+        return []
+    what = "1 model was" if len(outdated) == 1 else f"{len(outdated)} models were"
+    paths = ", ".join(sorted(model.path for model in outdated))
+    return [f"{what} made by older code (segshift rerun --outdated makes them again): {paths}."]

@@ -1,0 +1,35 @@
+"""A table's files: which formats there are, and how they are written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from segshift.table_entries import DatasetTable, TableEntry
+from segshift.tables import writers
+from segshift.tables.html import Link, to_html
+from segshift.tables.latex import to_latex
+from segshift.tables.table import Table
+from segshift.tables.wide import wide
+
+FORMATS = ("csv", "md", "tex", "html")
+
+
+def texts(
+    table: Table, entry: TableEntry, labels: Mapping[str, Mapping[str, str]], link: Link | None = None
+) -> dict[str, str]:
+    """What stands in each file of a table of tables.yaml, by ending: the CSV is long, print may be wide."""
+    across = None if isinstance(entry, DatasetTable) else entry.across
+    printed = wide(table, across, labels)
+    return {
+        "csv": writers.to_csv(table),
+        "md": writers.to_markdown(printed, labels),
+        "tex": to_latex(printed, labels),
+        "html": to_html(printed, labels, link),
+    }
+
+
+def write(file: Path, text: str) -> None:
+    """Write by rename: a reader sees the old file or the new one."""
+    part = file.with_name(file.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(text)
+    part.replace(file)
