@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from segshift.tables.latex import escaped, to_latex
+from segshift.tables.paper import broken
 from segshift.tables.table import Column, Number, Row, Table
 
 COLUMNS = (
@@ -145,7 +146,38 @@ def test_a_wide_table_is_set_in_smaller_letters():
         table = Table("x", "X", (Column("a", "A"),) * columns, (Row((Number(12.34),) * columns),))
         return re.search(r"\\(normalsize|small|footnotesize|scriptsize|tiny)\n", to_latex(table, {})).group(1)
 
-    assert [size(n) for n in (5, 10, 16, 30)] == ["normalsize", "small", "scriptsize", "tiny"]
+    sizes = ["normalsize", "small", "footnotesize", "scriptsize", "tiny"]
+    assert [size(n) for n in (10, 11, 12, 16, 20)] == sizes
+
+
+def test_what_is_too_wide_for_paper_goes_on_beside_its_names(tmp_path):
+    columns = [Column("rank", "Rank", "whole"), Column("head", "Head", "text")]
+    columns += [Column(f"{g}{i}", f"D{i}", group=f"Trained on {g}") for g in "abcd" for i in range(6)]
+    columns += [Column("ov", "OV")]
+    row = Row((1, "linear", *(Number(float(i)) for i in range(25))))
+    text = to_latex(Table("x", "Wide", tuple(columns), (row,)), {})
+    assert text.count("{table}[htbp]") == 2
+    lines = [line for body in bodies(text) for line in body if "linear" in line]
+    assert all(line.startswith("1 & linear & ") for line in lines)
+    assert re.findall(r"\d+\.00", " ".join(lines)) == [f"{i}.00" for i in range(25)]
+    groups = [re.findall(r"Trained on (.)", "".join(body)) for body in bodies(text)]
+    assert groups == [["a", "b"], ["c", "d"]]
+    compile_if_possible(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("title", "width", "lines"),
+    [
+        ("ABIDE-Stanford", 5, ["ABIDE-", "Stanford"]),
+        ("OV diff %", 5, ["OV", "diff %"]),
+        ("Used in MedSAM", 14, ["Used in MedSAM"]),
+        ("Loss %", 5, ["Loss %"]),
+        ("Trainable", 1, ["Trainable"]),
+        ("", 3, [""]),
+    ],
+)
+def test_titles_are_broken_between_words(title, width, lines):
+    assert broken(title, width) == lines
 
 
 def test_the_same_table_gives_the_same_bytes():

@@ -1,7 +1,7 @@
 r"""A table as LaTeX, for ``\input``: plain pdflatex, and of packages booktabs alone.
 
-Numbers are those of Markdown. A name that repeats the one above it is left blank, as in a merged cell. Rows
-that a page does not hold go on in a second float.
+Numbers are those of Markdown. A name that repeats the one above it is left blank, as in a merged cell. What a
+page does not hold goes on in a second float.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from segshift.tables.paper import fit, pages, titled
 from segshift.tables.table import SPREAD, Column, Number, Row, Table, display
 
 SPECIAL = {
@@ -31,33 +32,28 @@ SPECIAL = {
     "Δ": r"$\Delta$",
     "µ": r"$\mu$",
 }
-# Sizes by the letters of a line and the rows of a page in the standard classes, whose text is 345 pt wide.
-# Before letters become too small to read, a table may take half of each margin.
-SIZES = (
-    (66, 34, r"\normalsize"),
-    (72, 38, r"\small"),
-    (78, 44, r"\footnotesize"),
-    (118, 52, r"\scriptsize"),
-    (1000, 66, r"\tiny"),
-)
-BETWEEN = 2  # columns, in letters
 
 
 def to_latex(table: Table, labels: Mapping[str, Mapping[str, str]]) -> str:
-    """One ``table`` environment, or several where a page does not hold all rows; notes stand below the last.
+    """One ``table`` environment, or several where a page does not hold it; notes stand below the last.
 
     Args:
         table: what to write.
         labels: display names by axis, as in labels.yaml.
     """
-    shown = [column for column in table.columns if column.shown]
+    columns = [column for column in table.columns if column.shown]
     lines = _lines(table, labels)
-    size, parts = _fit(shown, lines)
-    floats = []
-    for number, part in enumerate(parts):
-        first, last = number == 0, number == len(parts) - 1
-        floats.append(_float(table, shown, part, size, first, _notes(table) if last else []))
-    return "% \\usepackage{booktabs}\n" + "\n".join(floats)
+    widest = [max((line.widths[i] for line in lines), default=0) for i in range(len(columns))]
+    titles, letters = titled(columns, widest)
+    size, parts = fit(columns, letters)
+    groups = [(line.section, line.cells[:1]) for line in lines]
+    floats = [
+        Float([columns[i] for i in part], [titles[i] for i in part], [line.part(part) for line in lines[at]])
+        for at in pages(groups, size.rows)
+        for part in parts
+    ]
+    blocks = [_float(table, one, size.name, one is floats[0], one is floats[-1]) for one in floats]
+    return "% \\usepackage{booktabs}\n" + "\n".join(blocks)
 
 
 def escaped(text: str) -> str:
@@ -80,6 +76,20 @@ class Line:
     cells: tuple[str, ...]
     widths: tuple[int, ...]
     section: str
+
+    def part(self, columns: Sequence[int]) -> "Line":
+        """Only some columns of it."""
+        cells, widths = tuple(self.cells[i] for i in columns), tuple(self.widths[i] for i in columns)
+        return Line(cells, widths, self.section)
+
+
+@dataclass(frozen=True)
+class Float:
+    """What stands in one ``table`` environment: columns, their titles line by line, and rows."""
+
+    columns: list[Column]
+    titles: list[list[str]]
+    lines: list[Line]
 
 
 def _lines(table: Table, labels: Mapping[str, Mapping[str, str]]) -> list[Line]:
@@ -105,55 +115,33 @@ def _line(
     return Line(tuple(cells), tuple(widths), row.section)
 
 
-def _fit(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[str, list[Sequence[Line]]]:
-    """The largest size at which a line fits, and the rows page by page."""
-    titles = [len(column.title) for column in columns]
-    widths = [max(column) for column in zip(titles, *(line.widths for line in lines), strict=True)]
-    letters = sum(widths) + BETWEEN * len(widths)
-    rows, size = next((rows, size) for limit, rows, size in SIZES if letters <= limit or size == SIZES[-1][2])
-    return size, list(_pages(lines, rows))
-
-
-def _pages(lines: Sequence[Line], limit: int) -> Iterator[Sequence[Line]]:
-    """Parts of at most ``limit`` rows, cut where a section or the first name changes if that is possible."""
-    start = 0
-    while len(lines) - start > limit:
-        cuts = [
-            at
-            for at in range(start + limit // 2, start + limit + 1)
-            if lines[at].section != lines[at - 1].section or lines[at].cells[0] != lines[at - 1].cells[0]
-        ]
-        end = cuts[-1] if cuts else start + limit
-        yield lines[start:end]
-        start = end
-    yield lines[start:]
-
-
 # ---- one float -------------------------------------------------------------------------------------------
 
 
-def _float(
-    table: Table, columns: list[Column], lines: Sequence[Line], size: str, first: bool, notes: list[str]
-) -> str:
+def _float(table: Table, one: Float, size: str, first: bool, last: bool) -> str:
     title = table.title + (" (partial)" if table.partial else "") + ("" if first else " (continued)")
     head = [r"\begin{table}[htbp]", r"\centering"]
     head += [f"\\renewcommand{{\\thetable}}{{{escaped(table.number)}}}"] if table.number else []
     head += [] if first else [r"\addtocounter{table}{-1}"]
     head += [f"\\caption{{{escaped(title)}}}"]
     head += [f"\\label{{tab:{table.number or table.name}}}"] if first else []
-    alignment = "".join("l" if column.kind == "text" else "r" for column in columns)
-    head += [r"\par\smallskip", size, r"\setlength{\tabcolsep}{4pt}", r"\makebox[\linewidth][c]{%"]
-    head += [f"\\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule", *_header(columns), r"\midrule"]
-    tail = [r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}"]
-    return "\n".join([*head, *_body(columns, lines), *tail]) + "\n"
+    alignment = "".join(map(_side, one.columns))
+    head += [r"\par\smallskip", f"\\{size}", r"\setlength{\tabcolsep}{4pt}", r"\makebox[\linewidth][c]{%"]
+    head += [f"\\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule", *_header(one), r"\midrule"]
+    tail = [r"\bottomrule", r"\end{tabular}}", *(_notes(table) if last else []), r"\end{table}"]
+    return "\n".join([*head, *_body(one), *tail]) + "\n"
 
 
-def _header(columns: list[Column]) -> list[str]:
-    titles = " & ".join(escaped(column.title) for column in columns) + r" \\"
-    if not any(column.group for column in columns):
+def _side(column: Column) -> str:
+    return "l" if column.kind == "text" else "r"
+
+
+def _header(one: Float) -> list[str]:
+    titles = " & ".join(map(_title, one.columns, one.titles)) + r" \\"
+    if not any(column.group for column in one.columns):
         return [titles]
     above, rules, at = [], [], 1
-    for group, members in groupby(columns, key=lambda column: column.group):
+    for group, members in groupby(one.columns, key=lambda column: column.group):
         width = len(list(members))
         if group:
             above.append(f"\\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}")
@@ -164,10 +152,17 @@ def _header(columns: list[Column]) -> list[str]:
     return [" & ".join(above) + r" \\", " ".join(rules), titles]
 
 
-def _body(columns: list[Column], lines: Sequence[Line]) -> Iterator[str]:
-    names = next((i for i, column in enumerate(columns) if column.kind != "text"), len(columns))
+def _title(column: Column, lines: list[str]) -> str:
+    if len(lines) == 1:
+        return escaped(lines[0])
+    return f"\\shortstack[{_side(column)}]{{" + r"\\".join(map(escaped, lines)) + "}"
+
+
+def _body(one: Float) -> Iterator[str]:
+    kinds = [column.kind for column in one.columns]
+    names = next((i for i, kind in enumerate(kinds) if kind != "text"), len(kinds))
     above: Line | None = None
-    for line in lines:
+    for line in one.lines:
         if above and line.section != above.section:
             yield r"\midrule"
             above = None
