@@ -128,7 +128,7 @@ def test_unknown_pretraining_leaves_nothing_out(thesis):
 
 def test_planned_names_are_no_error_and_make_no_job(thesis):
     model = Model.parse("verse/sam_b/ladder_d/hqhsam/42")
-    assert thesis.planned(model) == ["source verse", "backbone sam_b", "tuning ladder_d", "head hqhsam"]
+    assert thesis.planned(model) == ["source verse"]
     assert thesis.planned(Model.parse("abide_c/dinov2_b/frozen/linear/42")) == []
     assert model not in thesis.jobs.values()
     assert "abide_c/dinov2_b/frozen/linear/42" in thesis.jobs
@@ -219,7 +219,7 @@ def test_write_settings_touches_only_what_changed(thesis, tmp_path):
     assert grid.write_settings(thesis, results) == []
     file = results.run("usz/unet/full/own/42") / "settings.yaml"
     assert yaml.safe_load(file.read_text())["training"]["learning_rate"] == 5e-5
-    line = configuration.Line(where={"dataset": "usz", "head": "own"}, use={"learning_rate": 3e-5})
+    line = configuration.Line(where={"dataset": "usz", "backbone": "unet"}, use={"learning_rate": 3e-5})
     training = [*thesis.config.training, line]
     changed = grid.write_settings(grid.Grid(thesis.config.model_copy(update={"training": training})), results)
     cells = {f"usz/unet/full/own/{path}" for path in ("42",)}
@@ -246,9 +246,9 @@ CELL = {"source": ["usz"], "backbone": ["unet"], "tuning": ["full"], "head": ["o
     ("grid_", "more", "sentence"),
     [
         (
-            CELL | {"backbone": ["dino_b"]},
+            CELL | {"backbone": ["dinov2b"]},
             {},
-            "unknown backbone 'dino_b'; did you mean 'dinov2_b'\\? known: dinov2_s",
+            "unknown backbone 'dinov2b'; did you mean 'dinov2_b'\\? known: dinov2_s",
         ),
         (CELL | {"source": ["uzs"]}, {}, "unknown source 'uzs'; did you mean 'usz'"),
         (CELL | {"tuning": ["ful"]}, {}, "unknown tuning 'ful'; did you mean 'full'"),
