@@ -22,7 +22,7 @@ def test_every_verb_and_every_option_says_what_it_is(verb):
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_is_a_stage_or_a_view_of_one(verb):
     stages = Path(cli.__file__).parent / "stages"
-    assert (stages / f"{verb}.py").exists() or verb == "show"
+    assert (stages / f"{verb.replace('-', '_')}.py").exists() or verb == "show"
 
 
 def test_version(capsys):

@@ -101,9 +101,13 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("tabulate", "Build tables from MLflow, or from a plain file.", _tabulate, _folder, _config)
     sub.add_argument("table", nargs="*", help="numbers of tables.yaml, or experiments (default: all)")
     sub.add_argument("--runs", type=Path, metavar="FILE", help="scores from a CSV file; no MLflow is needed")
-    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where to, with --runs")
+    sub.add_argument("--origin", metavar="NAME", help="scores that import-runs put into MLflow")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="where to, with --runs or --origin")
     sub.add_argument("--partial", action="store_true", help="with a dash where a score is missing")
     sub.add_argument("--folder", type=Path, help="where to (default: tables/ or tables/partial/ in results)")
+    sub = verb("import-runs", "Put scores of a plain file into MLflow.", _import_runs, _folder, _config)
+    sub.add_argument("file", type=Path, help="a CSV file with the columns of config/published/runs.csv")
+    sub.add_argument("--origin", default="published", metavar="NAME", help="whose (default: published)")
     verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
 
     sub = verb("predict", "Segment a NIfTI volume with a trained model.", _predict, _folder, _device)
@@ -228,18 +232,30 @@ def _track(arguments: Arguments) -> None:
 
 
 def _tabulate(arguments: Arguments) -> None:
-    if arguments.runs or arguments.out:
-        if not (arguments.runs and arguments.out):
-            from segshift.errors import SegShiftError
-
-            raise SegShiftError("--runs FILE and --out FOLDER belong together")
-        where = (arguments.runs, arguments.out)
-        stage("tabulate_file").run(arguments.config, _results(arguments), *where, arguments.table)
+    if arguments.runs or arguments.origin or arguments.out:
+        _tabulate_other(arguments)
         return
     for table in arguments.table or _read(arguments).tables:
         stage("tabulate").run(
             arguments.config, _results(arguments), table, arguments.partial, arguments.folder
         )
+
+
+def _tabulate_other(arguments: Arguments) -> None:
+    """Scores that are not of this project's models."""
+    if not arguments.out or bool(arguments.runs) == bool(arguments.origin):
+        from segshift.errors import SegShiftError
+
+        raise SegShiftError("--out FOLDER needs --runs FILE or --origin NAME, and each of these needs it")
+    where, names = (arguments.config, _results(arguments)), arguments.table
+    if arguments.runs:
+        stage("tabulate_file").run(*where, arguments.runs, arguments.out, names)
+    else:
+        stage("import_runs").tabulate(*where, arguments.out, names, arguments.origin)
+
+
+def _import_runs(arguments: Arguments) -> None:
+    stage("import_runs").run(arguments.file, arguments.config, _results(arguments), arguments.origin)
 
 
 def _report(arguments: Arguments) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-METRICS = 1000  # of one request; MLflow allows no more
-OTHERS = 100  # parameters or tags of one request
+METRICS, OTHERS = 800, 100  # of one request: MLflow allows 100 parameters, 100 tags, and 1000 in all
 RUNS = 100  # ids of one search
+PAGE = 1000  # runs of one page of a search
 
 
 class StoreError(SegShiftError):
@@ -99,12 +100,23 @@ class Store:
 
     def find(self, tags: dict[str, str]) -> Run | None:
         """The oldest run with these tags."""
-        clauses = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        with self._answering():
-            found = self.client.search_runs(
-                [self.experiment], clauses, max_results=1, order_by=["attributes.start_time"]
-            )
+        found = self._search(tags, 1)
         return found[0] if found else None
+
+    def tagged(self, tags: dict[str, str]) -> list[Run]:
+        """All runs with these tags, the oldest first."""
+        found = page = self._search(tags, PAGE)
+        while page.token:
+            found += (page := self._search(tags, PAGE, page.token))
+        return list(found)
+
+    def _search(self, tags: dict[str, str], limit: int, token: str | None = None) -> Any:
+        clauses = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        order = ["attributes.start_time"]
+        with self._answering():
+            return self.client.search_runs(
+                [self.experiment], clauses, max_results=limit, order_by=order, page_token=token
+            )
 
     def runs(self, ids: Sequence[str]) -> dict[str, Run]:
         """Runs by id; those that are gone, or deleted, are missing."""
@@ -141,13 +153,15 @@ class Store:
         tags: dict[str, Any] | None = None,
     ) -> None:
         """Send metrics (name, value, time in ms, step), parameters and tags, as many as there are."""
+        batches = zip_longest(
+            _parts([Metric(*point) for point in metrics], METRICS),
+            _parts([Param(key, str(value)) for key, value in (parameters or {}).items()], OTHERS),
+            _parts([RunTag(key, str(value)) for key, value in (tags or {}).items()], OTHERS),
+            fillvalue=(),
+        )
         with self._answering():
-            for part in _parts(metrics, METRICS):
-                self.client.log_batch(run, metrics=[Metric(*point) for point in part])
-            for part in _parts(list((parameters or {}).items()), OTHERS):
-                self.client.log_batch(run, params=[Param(key, str(value)) for key, value in part])
-            for part in _parts(list((tags or {}).items()), OTHERS):
-                self.client.log_batch(run, tags=[RunTag(key, str(value)) for key, value in part])
+            for batch in batches:
+                self.client.log_batch(run, *batch)
 
     def inputs(self, run: str, manifests: dict[str, str], context: str) -> None:
         """Note which prepared datasets (name: sha256) a run read."""

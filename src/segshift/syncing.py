@@ -172,17 +172,9 @@ class Syncer:
                     metrics[f"{split}/{target}/dice"] = scores.dice(rows, target, split)
             if f"test/{target}/dice" in metrics:
                 test[target] = metrics[f"test/{target}/dice"]
-        for name, values in {
-            "ds": [value for target, value in test.items() if target == source],
-            "dg": [value for target, value in test.items() if target != source],
-            # An adapted model is tested on its own target alone: an overall score would only look like one.
-            "ov": [] if adapted else list(test.values()),
-        }.items():
-            if values:
-                metrics[name] = mean(values)
-        self._metrics(run, metrics, time)
-        if (headline := metrics.get("dg" if adapted else "ov")) is not None:
-            self._tag(run, {"dice": rounded(headline)})
+        means = overall(test, source, adapted)
+        self._metrics(run, metrics | means, time)
+        self._tag(run, headline(means))
 
     def _metrics(self, run: str, metrics: dict[str, float], time: int) -> None:
         """Send what differs from what MLflow has; the latest time wins there, so a correction is newer."""
@@ -210,6 +202,23 @@ class Syncer:
         config = self.grid.config
         colour = COLOURS[list(config.tunings).index(model.tuning) % len(COLOURS)]
         return {"mlflow.runColor": colour, "mlflow.note.content": describe(self.grid, model)}
+
+
+def overall(test: dict[str, float], source: str, adapted: bool) -> dict[str, float]:
+    """DS, DG and OV of one model, as far as it has scores, from its Dice by target."""
+    parts = {
+        "ds": [value for target, value in test.items() if target == source],
+        "dg": [value for target, value in test.items() if target != source],
+        # An adapted model is tested on its own target alone: an overall score would only look like one.
+        "ov": [] if adapted else list(test.values()),
+    }
+    return {name: mean(values) for name, values in parts.items() if values}
+
+
+def headline(means: dict[str, float]) -> dict[str, str]:
+    """The tag by which a list of runs shows a model: its OV, of an adapted one its DG."""
+    shown = means.get("ov", means.get("dg"))
+    return {} if shown is None else {"dice": rounded(shown)}
 
 
 def describe(grid: Grid, model: Model) -> str:

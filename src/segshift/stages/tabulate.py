@@ -13,7 +13,7 @@ from segshift.mlflow_store import Run, Store
 from segshift.paths import Results
 from segshift.syncing import RUN
 from segshift.table_entries import DatasetTable, SelectionTable
-from segshift.tables import aggregate, asked, files, html, inventory, layout, selection, writers
+from segshift.tables import aggregate, asked, files, html, inventory, layout, selection
 from segshift.tables.asked import Tracked
 from segshift.tables.table import Evidence, Table
 
@@ -46,12 +46,11 @@ def run(
         raise unknown(f"tabulate: unknown {what}", name, known)
     folder = folder or (results.tables / "partial" if partial else results.tables)
     if name in grid.config.tables:
-        table = _numbered(grid, results, name, partial)
-        texts = files.texts(table, grid.config.tables[name], grid.config.labels, _link(grid, results))
+        table, entry = _numbered(grid, results, name, partial), grid.config.tables[name]
     else:
         tracked = _complete(grid, results, [name], name, partial)
-        table = aggregate.build(grid, name, tracked)
-        texts = {"csv": writers.to_csv(table), "md": writers.to_markdown(table, grid.config.labels)}
+        table, entry = aggregate.build(grid, name, tracked), None
+    texts = files.texts(table, entry, grid.config.labels, link(grid, results))
     for ending, text in texts.items():
         files.write(folder / f"{table.name}.{ending}", text)
         if folder == results.tables:  # what was missing is there: nobody must read the old partial table
@@ -90,7 +89,7 @@ def _complete(grid: Grid, results: Results, experiments: list[str], name: str, p
     return tracked
 
 
-def _link(grid: Grid, results: Results) -> html.Link | None:
+def link(grid: Grid, results: Results) -> html.Link | None:
     """Where MLflow shows a run, if it is a server."""
     uri = tracking.uri(results, grid.config.project.tracking.uri)
     if not uri.startswith(("http://", "https://")):

@@ -8,6 +8,7 @@ from segshift.grid import Grid
 from segshift.paths import Results
 from segshift.table_entries import DatasetTable, SelectionTable
 from segshift.tables import files, inventory, layout, runs, selection
+from segshift.tables.html import Link
 from segshift.tables.runs import Run
 from segshift.tables.table import Table
 
@@ -15,7 +16,7 @@ from segshift.tables.table import Table
 def run(
     config_folder: str | Path, results: Results, file: Path, folder: Path, names: list[str] | None = None
 ) -> list[Table]:
-    """Write the tables that the file has scores for, and return them.
+    """Write the tables that a file has scores for, and return them.
 
     Args:
         config_folder: the configuration, which says what each table is.
@@ -28,20 +29,41 @@ def run(
         SegShiftError: the file has a mistake, or lacks everything that a named table shows.
     """
     grid = grids.read(config_folder)
+    check(grid, names)
+    return write(grid, runs.read(file, grid), str(file), results, folder, names)
+
+
+def check(grid: Grid, names: list[str] | None) -> None:
+    """Names of tables.
+
+    Raises:
+        SegShiftError: one is unknown, or the configuration has no tables.yaml.
+    """
     if not grid.config.tables:
-        raise SegShiftError(f"{config_folder} has no tables.yaml, which says what a table is")
+        raise SegShiftError(f"{grid.config.folder} has no tables.yaml, which says what a table is")
     for name in names or ():
         if name not in grid.config.tables:
             raise unknown("tabulate: unknown table", name, grid.config.tables)
-    found = runs.read(file, grid)
+
+
+def write(
+    grid: Grid,
+    found: list[Run],
+    where: str,
+    results: Results,
+    folder: Path,
+    names: list[str] | None = None,
+    link: Link | None = None,
+) -> list[Table]:
+    """Write the tables that there are runs for; ``where`` says what the runs are from."""
     there = [name for name in names or grid.config.tables if names or has(grid, name, found)]
     tables = [build(grid, name, found, results) for name in there]
     for name, table in zip(there, tables, strict=True):
-        for ending, text in files.texts(table, grid.config.tables[name], grid.config.labels).items():
+        for ending, text in files.texts(table, grid.config.tables[name], grid.config.labels, link).items():
             files.write(folder / f"{table.name}.{ending}", text)
     print(f"{len(tables)} tables in {folder}")
     if other := [name for name in grid.config.tables if name not in there and not names]:
-        print(f"{file} has nothing for: {', '.join(other)}")
+        print(f"{where} has nothing for: {', '.join(other)}")
     return tables
 
 

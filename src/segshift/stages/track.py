@@ -51,7 +51,7 @@ def run(
         where = tracking.shown(tracker.uri)
         print(f"tracked {len(tracker.tracked)} models in {where}, {tracker.changed} of them new or changed")
     if out:
-        _write(out, "".join(f"{path} {run}\n" for path, run in sorted(tracker.tracked.items())))
+        write(out, "".join(f"{path} {run}\n" for path, run in sorted(tracker.tracked.items())))
 
 
 def _follow(tracker: "Tracker", results: Results, every: float) -> None:
@@ -86,8 +86,8 @@ class Tracker:
                 be read.
         """
         key = tracking.key(self.results, self.uri)
-        with _alone(self.results.tracking / "lock"):
-            cursors = _read(self.results.tracking / "cursors.json")
+        with alone(self.results.tracking / "lock"):
+            cursors = read(self.results.tracking / "cursors.json")
             memory = cursors.setdefault(key, {"models": {}, "runs": {}})
             self.store = self.store or Store(self.uri, self.grid.config.project.tracking.experiment)
             if memory.get("experiment") != self.store.experiment:
@@ -135,22 +135,23 @@ class Tracker:
 
     def _remember(self, key: str, cursors: dict[str, Any]) -> None:
         known = cursors[key]["models"]
-        _write(self.results.tracking / "cursors.json", json.dumps(cursors))
-        runs = _read(self.results.tracking / "runs.json")
+        write(self.results.tracking / "cursors.json", json.dumps(cursors))
+        runs = read(self.results.tracking / "runs.json")
         runs[key] = {path: model["run"] for path, model in sorted(known.items())}
-        _write(self.results.tracking / "runs.json", json.dumps(runs, indent=1) + "\n")
+        write(self.results.tracking / "runs.json", json.dumps(runs, indent=1) + "\n")
         self.tracked = {model.path: runs[key][model.path] for model in self.models if model.path in runs[key]}
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def alone(file: Path) -> Iterator[None]:
+    """Wait for another process to let go of a lock file, and hold it."""
     while (held := lock.take(file)) is None:
         time.sleep(0.2)
     with held:
         yield
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
     """A remembered dict; an empty one where the file is lost or broken, since MLflow can be asked."""
     try:
         content = json.loads(file.read_text())
@@ -159,7 +160,8 @@ def _read(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
+    """Write by rename: a reader sees the old file or the new one."""
     part = file.with_name(file.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(text)

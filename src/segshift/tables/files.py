@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from segshift.table_entries import DatasetTable, TableEntry
+from segshift.table_entries import Scores, TableEntry
 from segshift.tables import writers
 from segshift.tables.html import Link, to_html
 from segshift.tables.latex import to_latex
@@ -14,10 +14,17 @@ FORMATS = ("csv", "md", "tex", "html")
 
 
 def texts(
-    table: Table, entry: TableEntry, labels: Mapping[str, Mapping[str, str]], link: Link | None = None
+    table: Table, entry: TableEntry | None, labels: Mapping[str, Mapping[str, str]], link: Link | None = None
 ) -> dict[str, str]:
-    """What stands in each file of a table of tables.yaml, by ending: the CSV is long, print may be wide."""
-    across = None if isinstance(entry, DatasetTable) else entry.across
+    """What stands in each file of a table, by ending: the CSV is long, print may be wide.
+
+    Args:
+        table: what to write.
+        entry: of tables.yaml; none for the table of an experiment.
+        labels: display names by axis.
+        link: where MLflow shows runs.
+    """
+    across = entry.across if isinstance(entry, Scores) else None
     printed = wide(table, across, labels)
     return {
         "csv": writers.to_csv(table),

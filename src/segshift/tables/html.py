@@ -77,7 +77,9 @@ h1 {{ font-size: 1.5rem; }}
 </head>
 <body>
 <h1>{heading}</h1>
+<main>
 {table}
+</main>
 <script>
 {script}</script>
 </body>
@@ -100,6 +102,13 @@ def to_html(table: Table, labels: Mapping[str, Mapping[str, str]], link: Link | 
         script=SCRIPT,
         table=fragment(table, labels, link),
     )
+
+
+def parts(page: str) -> tuple[str, str]:
+    """Heading and table of a page that ``to_html`` wrote, for a page with ``STYLE`` and ``SCRIPT``."""
+    _, _, rest = page.partition("<h1>")
+    title, _, rest = rest.partition("</h1>\n<main>\n")
+    return title, rest.partition("\n</main>\n")[0]
 
 
 def heading(table: Table) -> str:

@@ -1,0 +1,227 @@
+"""``segshift import-runs``: scores from a plain file, such as published ones, into MLflow; and back in bulk.
+
+One MLflow run a model, with the tag ``origin``. Importing the same file twice changes nothing. Where a file
+says something else than the last time, the run is superseded by a new one: MLflow keeps what was said before.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segshift import grid as grids
+from segshift import tracking
+from segshift.config import NAME, Config
+from segshift.errors import SegShiftError, unknown
+from segshift.grid import Grid, Model
+from segshift.mlflow_store import Run as Tracked
+from segshift.mlflow_store import Store
+from segshift.paths import Results
+from segshift.stages import tabulate as stage_tabulate
+from segshift.stages import tabulate_file, track
+from segshift.syncing import CELL, NAME_AXES, RUN, SUPERSEDED, headline, overall
+from segshift.tables import runs
+from segshift.tables.runs import Run
+from segshift.tables.table import Table
+
+PUBLISHED = "published"  # the origin, unless another is named
+ORIGIN = "origin"
+PRINTED = "segshift.printed."  # tag: what the tables of an experiment print of a model, as JSON
+GREY = "#7f7f7f"
+
+
+def run(file: Path, config_folder: str | Path, results: Results, origin: str = PUBLISHED) -> None:
+    """Bring MLflow to what a file says: runs of this origin that it does not name are superseded.
+
+    Args:
+        file: a line a score, with the columns of ``config/published/runs.csv``.
+        config_folder: says what its datasets and experiments are, and where MLflow is.
+        results: where it is remembered which runs they are.
+        origin: whose scores these are; each origin is a set of its own.
+
+    Raises:
+        SegShiftError: a mistake in the file, or MLflow does not answer.
+    """
+    if not NAME.fullmatch(origin):
+        raise SegShiftError(f"import-runs: the origin {origin!r} may hold a-z, 0-9 and _ only")
+    grid = grids.read(config_folder)
+    wanted = entries(runs.read(file, grid), grid, origin)
+    uri = tracking.uri(results, grid.config.project.tracking.uri)
+    with track.alone(results.tracking / "lock"):
+        store = Store(uri, grid.config.project.tracking.experiment)
+        ids, made = _import(store, wanted, origin)
+        memory = track.read(_memory(results))
+        memory.setdefault(tracking.key(results, uri), {})[origin] = ids
+        track.write(_memory(results), json.dumps(memory, indent=1) + "\n")
+    scores = sum(len(entry.dice) for entry in wanted.values())
+    where = tracking.shown(uri)
+    print(f"{origin}: {scores} scores of {len(ids)} models in {where}, {made} of the models new or changed")
+
+
+def tabulate(
+    config_folder: str | Path,
+    results: Results,
+    folder: Path,
+    names: list[str] | None = None,
+    origin: str = PUBLISHED,
+) -> list[Table]:
+    """Write the tables of what was imported, as ``tabulate --runs`` does from the file, and return them.
+
+    Args:
+        config_folder: the configuration, which says what each table is.
+        results: where it is remembered which runs they are.
+        folder: where to write.
+        names: numbers of tables; default: all of which there is a score.
+        origin: as it was imported.
+
+    Raises:
+        SegShiftError: it was not imported, or lacks everything that a named table shows.
+    """
+    grid = grids.read(config_folder)
+    tabulate_file.check(grid, names)
+    link = stage_tabulate.link(grid, results)
+    return tabulate_file.write(grid, read(grid, results, origin), origin, results, folder, names, link)
+
+
+def read(grid: Grid, results: Results, origin: str = PUBLISHED) -> list[Run]:
+    """The lines of the file that was imported, from MLflow, in the order of the models' paths.
+
+    Raises:
+        SegShiftError: nothing was imported, or MLflow does not have it any more.
+    """
+    uri = tracking.uri(results, grid.config.project.tracking.uri)
+    known = track.read(_memory(results)).get(tracking.key(results, uri), {})
+    where = tracking.shown(uri)
+    if not known:
+        raise SegShiftError(f"no runs were imported into {where}: run segshift import-runs FILE")
+    if origin not in known:
+        raise unknown("unknown origin", origin, known)
+    database = tracking.database(uri)
+    if database and not database.exists():
+        raise SegShiftError(f"the tracking database {database} is gone: run segshift import-runs FILE")
+    ids = known[origin]
+    found = Store(uri, grid.config.project.tracking.experiment).runs(list(ids.values()))
+    if gone := [path for path, run in ids.items() if run not in found]:
+        raise SegShiftError(
+            f"{len(gone)} imported runs are gone from {where}, the first is {gone[0]}: "
+            "run segshift import-runs FILE"
+        )
+    return [line for run in ids.values() for line in _lines(found[run])]
+
+
+def _memory(results: Results) -> Path:
+    return results.tracking / "imported.json"
+
+
+# ---- from lines to MLflow runs -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the MLflow run of a model holds; ``dice`` by target."""
+
+    tags: dict[str, str]
+    parameters: dict[str, str]
+    dice: dict[str, float]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Scores, and the means that MLflow's list shows."""
+        model = Model.parse(self.tags[CELL])
+        scores = {f"test/{target}/dice": value for target, value in self.dice.items()}
+        return scores | overall(self.dice, model.source, model.adapt is not None)
+
+    def matches(self, run: Tracked) -> bool:
+        """True if a run holds this and no more."""
+        tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+        return (run.info.status, tags, run.data.params, run.data.metrics) == (
+            "FINISHED",
+            self.tags | {SUPERSEDED: "false"},
+            self.parameters,
+            self.metrics,
+        )
+
+
+def entries(lines: Iterable[Run], grid: Grid, origin: str) -> dict[str, Entry]:
+    """What MLflow shall hold, by path of the model."""
+    models: dict[Model, list[Run]] = {}
+    for line in lines:
+        models.setdefault(line.model, []).append(line)
+    made = {model.path: _entry(model, own, grid.config, origin) for model, own in models.items()}
+    return dict(sorted(made.items()))
+
+
+def _entry(model: Model, lines: list[Run], config: Config, origin: str) -> Entry:
+    axes = {"anatomy": config.datasets[model.source].anatomy} | model._asdict()
+    axes |= {"adapt": model.adapt or "none"}
+    axes = {axis: str(value) for axis, value in axes.items() if value is not None}
+    printed: dict[str, dict[str, Any]] = {}
+    for line in sorted(lines, key=lambda line: (line.experiment, line.target, line.table)):
+        counts = {"trainable": line.trainable, "head": line.head}
+        known = printed.setdefault(line.experiment, {**counts, "tables": {}})
+        known |= {key: value for key, value in counts.items() if value is not None}
+        tables = known["tables"].setdefault(line.target, [])
+        if line.table not in tables:
+            tables.append(line.table)
+    dice = {line.target: line.dice for line in sorted(lines, key=lambda line: line.target)}
+    tags = axes | {CELL: model.path, RUN: origin, ORIGIN: origin}
+    tags |= {PRINTED + name: json.dumps(known) for name, known in printed.items()}
+    tags |= headline(overall(dice, model.source, model.adapt is not None))
+    return Entry(tags, axes | _counts(printed), dice)
+
+
+def _counts(printed: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """``trainable``; one for each experiment where their tables count differently."""
+    counts = {name: known["trainable"] for name, known in printed.items() if known["trainable"] is not None}
+    if len(set(counts.values())) == 1:
+        return {"trainable": str(next(iter(counts.values())))}
+    return {f"trainable/{name}": str(count) for name, count in counts.items()}
+
+
+def _import(store: Store, wanted: dict[str, Entry], origin: str) -> tuple[dict[str, str], int]:
+    """Ids of the runs by path of the model, and how many of them were made."""
+    there: dict[str, str] = {}
+    for known in store.tagged({ORIGIN: origin, SUPERSEDED: "false"}):
+        path = known.data.tags.get(CELL, "")
+        if path not in there and path in wanted and wanted[path].matches(known):
+            there[path] = known.info.run_id
+        else:
+            store.log(known.info.run_id, tags={SUPERSEDED: "true"})
+    ids = {path: there.get(path) or _create(store, entry) for path, entry in wanted.items()}
+    return ids, len(ids) - len(there)
+
+
+def _create(store: Store, entry: Entry) -> str:
+    now = tracking.now()
+    path = entry.tags[CELL]
+    axes = {axis: value for axis in NAME_AXES if (value := entry.tags.get(axis, "none")) != "none"}
+    looks = {"mlflow.runColor": GREY, "mlflow.note.content": f"Imported ({entry.tags[ORIGIN]}): `{path}`"}
+    run = store.create(" ".join(axes.values()), now, entry.tags | {SUPERSEDED: "false"} | looks)
+    store.log(run, [(name, value, now, 0) for name, value in entry.metrics.items()], entry.parameters)
+    store.status(run, "FINISHED", now)
+    return run
+
+
+# ---- and back ----------------------------------------------------------------------------------------------
+
+
+def _lines(run: Tracked) -> Iterable[Run]:
+    where = f"MLflow run {run.info.run_id}"
+    try:
+        model = Model.parse(run.data.tags[CELL])
+        printed = {
+            key.removeprefix(PRINTED): json.loads(value)
+            for key, value in sorted(run.data.tags.items())
+            if key.startswith(PRINTED)
+        }
+        for experiment, known in printed.items():
+            counts = known["trainable"], known["head"]
+            for target, tables in known["tables"].items():
+                dice = run.data.metrics[f"test/{target}/dice"]
+                for table in tables:
+                    yield Run(where, experiment, model, target, dice, table, *counts, run.info.run_id)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SegShiftError(
+            f"{where} does not hold what was imported ({error!r}): run segshift import-runs FILE"
+        ) from None
