@@ -21,6 +21,7 @@ localrules:
     fetch,
     track,
     tabulate,
+    table,
     report,
 
 
@@ -29,5 +30,5 @@ rule all:
     input:
         # Scores too: Snakemake misses a deleted file only where it is an input of the target itself.
         [scores_of(experiment) for experiment in GRID.built],
-        expand("results/tables/{experiment}.csv", experiment=GRID.built),
+        expand("results/tables/{table}.csv", table=TABLES),
         "results/report.html",

@@ -1,5 +1,7 @@
 import pytest
+import yaml
 
+from segshift import grid as grids
 from segshift.errors import SegShiftError
 from segshift.stages import tabulate, track
 
@@ -127,3 +129,91 @@ def test_show_prints_the_tables_and_where_they_are(complete, capsys):
     assert "60.00" in out
     assert f"Tables: {complete.results.tables}" in out
     assert "segshift ui" in out
+
+
+# ---- tables of tables.yaml ---------------------------------------------------------------------------------
+
+
+def entries(project, **tables):
+    (project.config / "tables.yaml").write_text(yaml.safe_dump(tables, sort_keys=False))
+
+
+RANKING = {
+    "title": "Ours",
+    "experiment": "shift",
+    "columns": ["rank", "backbone", "train_params_m", "targets", "ov"],
+}
+
+
+def test_a_table_of_tables_yaml_from_what_was_tracked(complete):
+    entries(complete, **{"9.1": RANKING})
+    assert grids.read(complete.config).tables == ["9.1"]
+    table = run(complete, "9.1")
+    folder = complete.results.tables
+    ov = (50 + 30 + 70 + 1 / 3) / 4
+    assert (folder / "table_9.1.csv").read_text() == (
+        "rank,backbone,train_params_m,one_one,one_two,two_one,two_two,ov\n"
+        f"1,unet,0.001234,50.0,30.0,{1 / 3!r},70.0,{ov!r}\n"
+    )
+    assert {file.name for file in folder.iterdir()} == {
+        f"table_9.1.{e}" for e in ("csv", "md", "tex", "html")
+    }
+    assert (folder / "table_9.1.md").read_text().startswith("# Table 9.1: Ours\n")
+    (score,) = table.column("two_one")[0].scores
+    assert (score.cell, score.validation, len(score.run)) == (TWO, 1 / 3, 32)
+
+
+def test_a_table_needs_only_the_scores_that_it_shows(complete):
+    entries(complete, a=RANKING | {"where": {"source": ["one"]}}, b=RANKING | {"where": {"source": ["two"]}})
+    (complete.folder(TWO) / "scores.csv").unlink()
+    assert run(complete, "a").column("ov")[0].value == 40.0
+    with pytest.raises(SegShiftError, match=rf"b: 2 scores are missing: {TWO} on two"):
+        run(complete, "b")
+    table = run(complete, "b", partial=True)
+    assert table.column("ov")[0].value is None
+    assert (complete.results.tables / "partial" / "table_b.tex").exists()
+
+
+def test_a_selection_by_validation_from_what_was_tracked(complete):
+    chosen = {"kind": "selection", "title": "S", "experiment": "shift", "choose": "tuning"}
+    entries(complete, s=chosen | {"columns": ["backbone", "tuning"]})
+    table = run(complete, "s")
+    assert table.column("tuning") == ["full"]
+    assert table.column("source_validation_cost")[0].value == 0.0
+    assert table.column("leave_one_target_out") == [None]  # of two datasets none is left without the target
+    assert "leave_one_target_out cannot choose" in table.footnotes[0]
+    entries(complete, s=chosen | {"columns": ["backbone", "tuning"], "rule": "leave_one_target_out"})
+    with pytest.raises(SegShiftError, match="table 'S': leave_one_target_out cannot choose"):
+        run(complete, "s")
+    entries(complete, s=chosen | {"columns": ["backbone", "tuning"]})
+    assert table.remarks[0].startswith(
+        "Chosen by the rule source_validation: the validation scores on the source"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"columns": ["rank", "dice"]}, "9.1: unknown column 'dice'"),
+        ({"experiment": "shfit"}, "9.1: unknown experiment 'shfit'; did you mean 'shift'"),
+        ({"where": {"source": ["four"]}}, "9.1: where: unknown source 'four'"),
+        ({"where": {"site": ["one"]}}, "9.1: where: unknown axis 'site'"),
+        ({"average": "mean"}, "9.1: average: input should be 'pooled' or 'anatomy_first'"),
+        ({"colunms": []}, "9.1: unknown key 'colunms'; did you mean 'columns'"),
+        ({"bold": {"top": 1, "columns": ["ds"]}}, "9.1: bold: no column 'ds'"),
+        ({"across": "anatomy"}, "9.1: across: no column 'anatomy'"),
+    ],
+)
+def test_a_mistake_in_tables_yaml_is_one_sentence(complete, change, sentence):
+    entries(complete, **{"9.1": RANKING | change})
+    with pytest.raises(SegShiftError, match=rf"tables\.yaml: {sentence}"):
+        run(complete, "9.1")
+
+
+def test_a_new_title_or_column_changes_the_digest_of_its_table_alone(complete):
+    entries(complete, a=RANKING, b=RANKING)
+    before = grids.read(complete.config)
+    entries(complete, a=RANKING | {"title": "Theirs"}, b=RANKING)
+    after = grids.read(complete.config)
+    assert before.table_digest("a") != after.table_digest("a")
+    assert before.table_digest("b") == after.table_digest("b")

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-ALL = {"prepare": 10, "train": 349, "adapt": 352, "evaluate": 701, "track": 5, "tabulate": 5, "report": 1}
+ALL = {"prepare": 10, "train": 349, "adapt": 352, "evaluate": 701, "track": 5, "table": 40, "report": 1}
 
 
 def plan(micro, **environment):

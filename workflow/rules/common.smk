@@ -31,7 +31,8 @@ wildcard_constraints:
     target="[a-z0-9_]+",
     dataset="[a-z0-9_]+",
     weights="[a-z0-9_]+",
-    experiment="[a-z0-9_]+",
+    experiment="(?!table_)[a-z0-9_]+",
+    number="[A-Za-z0-9_.]+",
     model="([a-z0-9_]+/){4}[0-9]+(/[a-z0-9_]+/[a-z0-9_]+)?",
 
 
@@ -41,6 +42,7 @@ if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
     grid.write_settings(GRID, RESULTS)
     grid.copy_config(CONFIG, RESULTS)
 CHANGED = grid.changed_data(GRID, RESULTS)
+TABLES = [f"table_{name}" if name in GRID.config.tables else name for name in GRID.tables]
 
 
 def model(wildcards):
@@ -85,6 +87,12 @@ def scores_of(experiment):
 
 def shown(wildcards):
     return GRID.digest(wildcards.experiment)
+
+
+def tabulated(wildcards):
+    """What a table of tables.yaml is made of."""
+    experiments, datasets = GRID.needs(wildcards.number)
+    return [f"results/tracking/{name}.synced" for name in experiments] + manifests(datasets)
 
 
 def gpus(wildcards):

@@ -1,7 +1,7 @@
 # One page for people.
 rule report:
     input:
-        expand("results/tables/{experiment}.csv", experiment=GRID.built),
+        expand("results/tables/{table}.csv", table=TABLES),
     output:
         "results/report.html",
     log:

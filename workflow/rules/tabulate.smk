@@ -12,3 +12,17 @@ rule tabulate:
         shown=shown,
     shell:
         "exec segshift tabulate {wildcards.experiment} --config results/.config > {log} 2>&1"
+
+
+# The same for a table of tables.yaml.
+rule table:
+    input:
+        tabulated,
+    output:
+        multiext("results/tables/table_{number}", ".csv", ".md", ".tex", ".html"),
+    log:
+        "results/tables/table_{number}.log",
+    params:
+        shown=lambda wildcards: GRID.table_digest(wildcards.number),
+    shell:
+        "exec segshift tabulate {wildcards.number} --config results/.config > {log} 2>&1"

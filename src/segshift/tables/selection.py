@@ -6,6 +6,7 @@ anatomy, and where it has no such pair, in the other anatomies; the choice may d
 ``oracle``: by the test scores themselves, which is what the thesis did and flatters the choice.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
@@ -26,6 +27,7 @@ RULES = {
     "leave_one_target_out": "the validation scores of other targets than the one that it is for",
     "oracle": "the overall test scores",
 }
+UNDECIDED = "leave_one_target_out cannot choose: some target leaves no model with a score on another dataset"
 Options = dict[str, list[Asked]]  # a name on the chosen axis -> its scores
 Choice = dict[str, str]  # target -> the name that a rule chooses for it
 
@@ -118,10 +120,16 @@ def _row(
     else:
         order = sorted(options, key=lambda name: place(entry.order, grid.config, entry.choose, name))
         options = {name: options[name] for name in order}
-        choices = {rule: _choices(rule, options, tracked, entry.average) for rule in {entry.rule, *compared}}
+        rules = dict.fromkeys((entry.rule, *compared))
+        choices = {rule: _choices(rule, options, tracked, entry.average) for rule in rules}
+        if not choices[entry.rule]:
+            raise SegShiftError(f"table {entry.title!r}: {UNDECIDED}: name another rule")
         cells[entry.choose] = _name(choices[entry.rule])
         best = _test(choices["oracle"], options, tracked, entry.average) if compared else 0.0
         for rule in compared:
+            if not choices[rule]:
+                cells[f"{rule}_cost"], notes[rule] = Number(None), (f"{UNDECIDED}.",)
+                continue
             cells[rule] = _name(choices[rule])
             cost = best - _test(choices[rule], options, tracked, entry.average)
             cells[f"{rule}_cost"] = Number(cost, _scores(choices[rule], options, tracked))
@@ -135,7 +143,7 @@ def _row(
 
 
 def _choices(rule: str, options: Options, tracked: Tracked, average: str) -> Choice:
-    """What a rule chooses for each target; of equals the first."""
+    """What a rule chooses for each target; of equals the first. Empty if the rule cannot choose for one."""
     ones = next(iter(options.values()))
     targets = dict.fromkeys(one.target for one in ones)
 
@@ -144,7 +152,7 @@ def _choices(rule: str, options: Options, tracked: Tracked, average: str) -> Cho
             name: number([one for one in those if keep(one)], tracked, average, of)[0].value
             for name, those in options.items()
         }
-        return max(values, key=lambda name: round(values[name], 9))
+        return max(values, key=lambda name: -math.inf if values[name] is None else round(values[name], 9))
 
     if rule == "oracle":
         return dict.fromkeys(targets, best(attrgetter("dice"), lambda one: True))
@@ -154,9 +162,7 @@ def _choices(rule: str, options: Options, tracked: Tracked, average: str) -> Cho
     for target in targets:
         others = _without(target, ones)
         if not others:
-            raise SegShiftError(
-                f"leave_one_target_out: without {target} no model has a score on another dataset than its own"
-            )
+            return {}
         choice[target] = best(validation, lambda one, of=others: (one.model.source, one.target) in of)
     return choice
 
