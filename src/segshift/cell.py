@@ -20,7 +20,7 @@ from torch import Tensor
 
 from segshift import losses
 from segshift import model as models
-from segshift.contracts import Batch, Objective, trained_state
+from segshift.contracts import Batch, Objective
 from segshift.errors import SegShiftError
 from segshift.model import Segmenter
 from segshift.tracking import Journal
@@ -267,8 +267,3 @@ def _link(source: Path, to: Path) -> None:
         os.link(source, to)
     except OSError:  # a file system without hard links
         shutil.copyfile(source, to)
-
-
-def tensors(model: Segmenter, settings: dict[str, Any]) -> dict[str, Tensor]:
-    """What a cell's checkpoint holds. Taken before an adaptation freezes parts of it."""
-    return trained_state(model, models.keeps_everything(settings))

@@ -131,6 +131,18 @@ def keeps_everything(settings: dict[str, Any]) -> bool:
     return settings["backbone"].get("weights") is None
 
 
+def kept(model: Segmenter, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """What a cell's checkpoint holds, by name: the model's own tensors.
+
+    What learned; of the head, what is frozen too, for it may stand in no file (a prompt encoder that starts
+    from none). Taken before an adaptation freezes parts of it.
+    """
+    head = trained_state(model.head, everything=True)
+    return trained_state(model, keeps_everything(settings)) | {
+        f"head.{name}": one for name, one in head.items()
+    }
+
+
 @torch.no_grad()
 def calibrate(backbone: Backbone, taps: list[int], batches: Iterable[Tensor]) -> None:
     """Take batch-norm statistics of a random network from data: the mean over all batches, in their order.
@@ -226,7 +238,7 @@ def load_state(model: Segmenter, state: dict[str, Tensor], settings: dict[str, A
     Raises:
         SegShiftError: listing every missing, unexpected and misshaped key.
     """
-    own = trained_state(model, keeps_everything(settings))
+    own = kept(model, settings)
     try:
         check_keys(own, state)
     except ValueError as error:

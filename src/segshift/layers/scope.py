@@ -6,7 +6,6 @@ from segshift.contracts import freeze
 from segshift.errors import unknown
 
 SCOPES = ("head", "norms")
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def learn(model: nn.Module, scope: str = "head") -> None:
@@ -28,7 +27,7 @@ def learn(model: nn.Module, scope: str = "head") -> None:
         kept = {
             id(p)
             for part in model.modules()
-            if isinstance(part, NORMS)
+            if "norm" in type(part).__name__.lower()  # other packages' LayerNorm2d too
             for p in part.parameters(recurse=False)
         }
         for parameter in model.parameters():

@@ -13,7 +13,7 @@ import torch
 
 from segshift import model as models
 from segshift import objectives, plugins, training
-from segshift.cell import Cell, place, tensors
+from segshift.cell import Cell, place
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
@@ -188,7 +188,7 @@ def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results:
 
 
 def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, results: Results) -> Cell:
-    kept = tensors(model, settings)
+    kept = models.kept(model, settings)
     loss = settings["training"].get("loss", "cross_entropy")
     if adaptation := settings.get("adaptation"):
         file, trained = _source(results, settings)
