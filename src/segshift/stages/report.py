@@ -22,7 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1d2530; max-width: 72rem; m
 body { padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: 0; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.6rem; border-bottom: 1px solid #d5dae1; padding-bottom: 0.3rem; }
-nav a { margin-right: 1rem; }
+nav a { margin-right: 1rem; display: inline-block; }
 a { color: #005a9c; }
 $style</style>
 </head>

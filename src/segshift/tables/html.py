@@ -19,7 +19,7 @@ thead tr:last-child th, thead th[rowspan] { border-bottom: 2px solid #1d2530; ve
 th.group { text-align: center; border-bottom: 1px solid #8a93a0; }
 td { border-bottom: 1px solid #e6e9ee; }
 .text { text-align: left; }
-sup { line-height: 0; }
+sup { line-height: 0; font-size: 0.75em; }
 table:not(.sorted) tr.section td { border-top: 2px solid #8a93a0; }
 tbody tr:hover { background: #f3f6fa; }
 td a { color: inherit; text-decoration-color: #b5bfcc; text-underline-offset: 3px; }
