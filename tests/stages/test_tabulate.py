@@ -174,6 +174,18 @@ def test_a_table_needs_only_the_scores_that_it_shows(complete):
     assert (complete.results.tables / "partial" / "table_b.tex").exists()
 
 
+def test_a_table_of_one_adaptation_takes_ds_from_before_it(complete):
+    columns = ["adapt", "ds", "domain_shift", "dom_shift_loss_pct"]
+    entry = {"title": "A", "experiment": "adapted", "columns": columns}
+    entries(complete, both=entry, one=entry | {"where": {"adapt": ["finetune"]}})
+    both, one = run(complete, "both"), run(complete, "one")
+    assert both.column("adapt") == ["none", "finetune"]
+    assert [cell.value for cell in both.column("domain_shift")] == [30.0, 41.5]
+    assert one.column("adapt") == ["finetune"]
+    (row,) = one.rows
+    assert [cell.value for cell in row.cells[1:]] == [50.0, 41.5, -17.0]
+
+
 def test_a_selection_by_validation_from_what_was_tracked(complete):
     chosen = {"kind": "selection", "title": "S", "experiment": "shift", "choose": "tuning"}
     entries(complete, s=chosen | {"columns": ["backbone", "tuning"]})

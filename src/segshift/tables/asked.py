@@ -43,7 +43,9 @@ class Asked:
 
     def axis(self, name: str) -> str:
         """Where it stands on an axis, or its anatomy."""
-        return str(getattr(self if name in ("anatomy", "adapt", "target") else self.model, name))
+        if name == "adapt":
+            return self.model.adapt or self.adapt
+        return str(getattr(self if name in ("anatomy", "target") else self.model, name))
 
 
 @dataclass(frozen=True)
