@@ -90,9 +90,11 @@ class Cell:
         return {**self.settings["training"], "steps": self.total, **self.count()}
 
     def count(self) -> dict[str, int]:
-        """Parameters that learn, and that do not."""
+        """Parameters that learn (of these, the head's), and that do not."""
         learning = sum(p.numel() for p in self.learning)
-        return {"trainable": learning, "frozen": sum(p.numel() for p in self.model.parameters()) - learning}
+        head = sum(p.numel() for p in self.model.head.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for p in self.model.parameters()) - learning
+        return {"trainable": learning, "trainable_head": head, "frozen": frozen}
 
     def _load(self) -> None:
         file = self.resume / "state.ckpt"
