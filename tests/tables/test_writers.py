@@ -58,6 +58,11 @@ def test_csv_has_raw_names_and_every_digit():
     )
 
 
+def test_a_cell_of_numbers_may_be_empty():
+    table = Table("x", "A title", COLUMNS, (Row((1, "unet", 2, None, Number(1.0, spread=0.5))),))
+    assert to_csv(table) == "rank,backbone,trainable,ds,ov,ov_sd\n1,unet,2,,1.0,0.5\n"
+
+
 def test_markdown_has_display_names_and_numbered_footnotes():
     text = to_markdown(TABLE, {"backbone": {"unet": "U-Net"}})
     assert (

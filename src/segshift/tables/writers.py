@@ -14,7 +14,8 @@ def to_csv(table: Table) -> str:
     spread = {
         column.key
         for column in table.columns
-        if column.kind == "dice" and any(number.spread is not None for number in table.column(column.key))
+        if column.kind == "dice"
+        and any(isinstance(cell, Number) and cell.spread is not None for cell in table.column(column.key))
     }
     header = []
     for column in table.columns:
