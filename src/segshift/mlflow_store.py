@@ -3,6 +3,7 @@
 Training, evaluation and all that starts often stay away from this module: importing MLflow takes seconds.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -113,7 +114,7 @@ class Store:
     def _search(self, tags: dict[str, str], limit: int, token: str | None = None) -> Any:
         clauses = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         order = ["attributes.start_time"]
-        with self._answering():
+        with self._answering(), _uncollected():
             return self.client.search_runs(
                 [self.experiment], clauses, max_results=limit, order_by=order, page_token=token
             )
@@ -123,7 +124,7 @@ class Store:
         found: dict[str, Run] = {}
         for part in _parts(ids, RUNS):
             clause = f"attributes.run_id IN ({', '.join(repr(run) for run in part)})"
-            with self._answering():
+            with self._answering(), _uncollected():
                 runs = self.client.search_runs([self.experiment], clause, max_results=RUNS)
             found |= {run.info.run_id: run for run in runs}
         return found
@@ -198,6 +199,19 @@ class Store:
         """Set a tag of the experiment."""
         with self._answering():
             self.client.set_experiment_tag(self.experiment, key, value)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: MLflow makes dozens of objects a run, and to look for garbage among them takes
+    as long again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

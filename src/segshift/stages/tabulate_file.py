@@ -8,9 +8,12 @@ from segshift.grid import Grid
 from segshift.paths import Results
 from segshift.table_entries import DatasetTable, SelectionTable
 from segshift.tables import files, inventory, layout, runs, selection
+from segshift.tables.asked import Asked, Tracked
 from segshift.tables.html import Link
 from segshift.tables.runs import Run
 from segshift.tables.table import Table
+
+Made = tuple[list[Asked], Tracked, list[str]]  # what should be there, what is known, and remarks
 
 
 def run(
@@ -57,7 +60,8 @@ def write(
 ) -> list[Table]:
     """Write the tables that there are runs for; ``where`` says what the runs are from."""
     there = [name for name in names or grid.config.tables if names or has(grid, name, found)]
-    tables = [build(grid, name, found, results) for name in there]
+    shared: dict[tuple[str, ...], Made] = {}
+    tables = [build(grid, name, found, results, shared) for name in there]
     for name, table in zip(there, tables, strict=True):
         for ending, text in files.texts(table, grid.config.tables[name], grid.config.labels, link).items():
             files.write(folder / f"{table.name}.{ending}", text)
@@ -75,8 +79,21 @@ def has(grid: Grid, name: str, found: list[Run]) -> bool:
     )
 
 
-def build(grid: Grid, name: str, found: list[Run], results: Results) -> Table:
+def build(
+    grid: Grid,
+    name: str,
+    found: list[Run],
+    results: Results,
+    shared: dict[tuple[str, ...], Made] | None = None,
+) -> Table:
     """A table from runs, be they a file's or read back from MLflow.
+
+    Args:
+        grid: the configuration, expanded.
+        name: a table's number.
+        found: the runs.
+        results: where prepared datasets lie, for the table that counts them.
+        shared: what tables of the same experiments are made of; it is filled, so that each is made once.
 
     Raises:
         SegShiftError: there is nothing for it.
@@ -89,5 +106,7 @@ def build(grid: Grid, name: str, found: list[Run], results: Results) -> Table:
             f"table {name}: there is no run of experiment {', '.join(entry.experiments)} for it"
         )
     make = selection.build if isinstance(entry, SelectionTable) else layout.build
-    asked, tracked = runs.asked(found, grid, entry.experiments), runs.tracked(found, entry.experiments)
-    return make(grid, name, asked, tracked, runs.smaller(found, grid, entry.experiments))
+    shared, key = {} if shared is None else shared, tuple(entry.experiments)
+    if key not in shared:
+        shared[key] = runs.asked(found, grid, key), runs.tracked(found, key), runs.smaller(found, grid, key)
+    return make(grid, name, *shared[key])
