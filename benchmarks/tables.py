@@ -10,7 +10,6 @@ import filecmp
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,7 +53,9 @@ def build(way: str, folder: Path) -> None:
 
             tabulate_file.run(ROOT / "config", results, folder / "runs.csv", out)
         took.append([time.perf_counter() - wall, time.process_time() - core])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a process inherits that of the one that started it.
+    status = Path("/proc/self/status").read_text().split()
+    peak = int(status[status.index("VmHWM:") + 1]) / 1024
     print(json.dumps({"first": took[0], "again": took[1], "peak": peak}))
 
 
