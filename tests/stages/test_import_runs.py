@@ -3,6 +3,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from segshift import grid as grids
 from segshift.cli import main
@@ -207,6 +209,19 @@ def test_the_command_and_the_tables_are_those_of_the_file(imported, tmp_path, ca
     assert "unknown table 'U'" in capsys.readouterr().err
 
 
+@pytest.fixture
+def unsynced():
+    """SQLite does not wait for the disk, which takes longer than all else where a test sends much."""
+
+    def hurry(connection, _):
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
+
+
+@pytest.mark.usefixtures("unsynced")
 def test_the_thesis_through_mlflow_is_the_thesis_from_the_file(tmp_path, database):
     """All its tables, byte by byte."""
     results = Results(tmp_path / "results")
