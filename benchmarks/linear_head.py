@@ -1,6 +1,8 @@
-"""The linear head over maps of falling stride: classes resized and summed, against channels resized and joined.
+"""The linear head over maps of falling stride: classes resized and summed, against channels resized and
+joined.
 
-Prints core-seconds of a step (forward and backward, one thread) of both, alternating in one process, and their ratio.
+Prints core-seconds of a step (forward and backward, one thread) of both, alternating in one process, and
+their ratio.
 """
 
 import statistics

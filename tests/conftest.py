@@ -108,3 +108,17 @@ class Reference:
 def reference():
     """See ``Reference``."""
     return Reference
+
+
+def pytest_collection_modifyitems(items):
+    """Who runs together where tests run on several processes.
+
+    A file's tests share what its fixtures made; the workflow's tests share one results folder, and come last,
+    since each of their jobs is a process of its own. The product contract's many small tests go wherever
+    there is room.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        if item.path.name != "test_product_contract.py":
+            item.add_marker(pytest.mark.xdist_group("workflow" if folder == "workflow" else str(item.path)))
+    items.sort(key=lambda item: item.path.parent.name == "workflow")

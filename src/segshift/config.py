@@ -63,8 +63,10 @@ class Tuning(Entry):
 
 
 class Head(Entry):
-    """``init`` names, part by part, weights that the head starts from; ``neck: backbone`` means those that the
-    backbone's entry names as its ``neck``."""
+    """``init`` names, part by part, weights that the head starts from.
+
+    ``neck: backbone`` means those that the backbone's entry names as its ``neck``.
+    """
 
     init: dict[str, str | None] = {}
 
