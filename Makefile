@@ -22,8 +22,10 @@ demo: install ## phantoms, a real foundation model and the ranked table, in minu
 	@snakemake --directory demo --config folder=../config/demo --quiet rules host
 	@segshift show --config config/demo --results demo/results
 
-test: install ## all tests, on two processes
-	@python -m pytest -n 2 --dist loadgroup
+# The workflow's tests start their own processes, two at a time, so they run alone.
+test: install ## all tests
+	@python -m pytest -n 2 --dist loadgroup -m "not workflow"
+	@python -m pytest -m workflow
 
 check: install ## format, lint and import contracts
 	ruff format --check .

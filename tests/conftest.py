@@ -113,12 +113,9 @@ def reference():
 def pytest_collection_modifyitems(items):
     """Who runs together where tests run on several processes.
 
-    A file's tests share what its fixtures made; the workflow's tests share one results folder, and come last,
-    since each of their jobs is a process of its own. The product contract's many small tests go wherever
-    there is room.
+    A file's tests share what its fixtures made. The product contract's many small tests go wherever there is
+    room.
     """
     for item in items:
-        folder = item.path.parent.name
         if item.path.name != "test_product_contract.py":
-            item.add_marker(pytest.mark.xdist_group("workflow" if folder == "workflow" else str(item.path)))
-    items.sort(key=lambda item: item.path.parent.name == "workflow")
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))

@@ -103,7 +103,7 @@ def test_snakemake_alone_is_killed(forgotten):
 
 def test_all_are_killed_while_tables_are_made(forgotten):
     micro = forgotten
-    where = "segshift.stages.tabulate:write"
+    where = "segshift.tables.files:write"
     micro.fault("half_a_table", "tabulate adaptation --config", where, call=2, do=KILL_JOB)
     do = f"{after(micro, 'half_a_table')}; kill -9 -- -$WORKFLOW"
     micro.fault("all", "track shift --out", "segshift.syncing:Syncer.sync", do=do)
