@@ -307,10 +307,11 @@ def test_sizes_classes_and_autocast(grid, classes, hq_tokens):
 
 
 def test_images_of_a_batch_do_not_meet():
-    inputs = [torch.randn(3, 24, 3, 3), torch.randn(3, 8, 3, 3)]
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, width, 3, 3).double() for width in (24, 8)]
     maps = [Map(24, 16, (3, 3)), Map(8, 16, (3, 3))]
     for head in HEADS.values():
-        network = head.build(maps, 2, **TINY).eval()
+        network = head.build(maps, 2, **TINY).double().eval()
         together = network.predict(network(inputs))
         alone = network.predict(network([one[1:2] for one in inputs]))
         assert torch.allclose(together[1:2], alone, atol=1e-5)
@@ -318,14 +319,15 @@ def test_images_of_a_batch_do_not_meet():
 
 def test_stage_2_weighs_positions_and_hears_the_prior_at_any_number_of_them():
     """What the original does not: its guide is a constant, and its prior is deaf at 25 positions."""
+    torch.manual_seed(0)
     for original in (False, True):
-        second = hsam.build([Map(32, 16, (5, 5))], 2, **TINY, original=original).eval().second_stage
-        image, positions = torch.randn(2, 1, 32, 5, 5)
-        stage = [torch.randn(1, 3, 20, 20), torch.randn(1, 3, 25), torch.randn(1, 4, 20, 20)]
+        second = hsam.build([Map(32, 16, (5, 5))], 2, **TINY, original=original).double().eval().second_stage
+        image, positions = torch.randn(2, 1, 32, 5, 5, dtype=torch.double)
+        stage = [torch.randn(*shape).double() for shape in ((1, 3, 20, 20), (1, 3, 25), (1, 4, 20, 20))]
         first = type(second).forward.__annotations__["first"]
-        before = second(image, positions, torch.zeros(1, 32, 1, 1), first(*stage))
-        stage[1] = torch.randn(1, 3, 25)
-        moved = second(image, positions, torch.zeros(1, 32, 1, 1), first(*stage))
+        before = second(image, positions, torch.zeros(1, 32, 1, 1, dtype=torch.double), first(*stage))
+        stage[1] = torch.randn(1, 3, 25).double()
+        moved = second(image, positions, torch.zeros(1, 32, 1, 1, dtype=torch.double), first(*stage))
         assert torch.equal(moved, before) == original
         assert all(block.into_tokens != original for block in second.transformer.layers)
     assert torch.allclose(
