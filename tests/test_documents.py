@@ -92,7 +92,9 @@ def test_a_path_exists_or_is_made(document):
 def test_make_targets():
     makefile = (ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
-    said = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert sorted(targets) == sorted(line.split()[1] for line in said.splitlines())
     for document in DOCUMENTS:
         for command in commands(document):

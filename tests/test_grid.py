@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from segshift import config as configuration
-from segshift import grid, modules
+from segshift import entries, grid, modules
 from segshift.errors import SegShiftError
 from segshift.grid import Model
 from segshift.paths import Results, locate
@@ -33,7 +33,7 @@ def thesis():
 
 def change(thesis, **experiments):
     """The thesis's configuration with other experiments."""
-    made = {name: configuration.Experiment(title=name, **values) for name, values in experiments.items()}
+    made = {name: entries.Experiment(title=name, **values) for name, values in experiments.items()}
     return grid.Grid(thesis.config.model_copy(update={"experiments": made}))
 
 
@@ -219,7 +219,7 @@ def test_write_settings_touches_only_what_changed(thesis, tmp_path):
     assert grid.write_settings(thesis, results) == []
     file = results.run("usz/unet/full/own/42") / "settings.yaml"
     assert yaml.safe_load(file.read_text())["training"]["learning_rate"] == 5e-5
-    line = configuration.Line(where={"dataset": "usz", "backbone": "unet"}, use={"learning_rate": 3e-5})
+    line = entries.Line(where={"dataset": "usz", "backbone": "unet"}, use={"learning_rate": 3e-5})
     training = [*thesis.config.training, line]
     changed = grid.write_settings(grid.Grid(thesis.config.model_copy(update={"training": training})), results)
     cells = {f"usz/unet/full/own/{path}" for path in ("42",)}

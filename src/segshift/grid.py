@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from segshift import config as configuration
-from segshift.config import AXES, Config
+from segshift.entries import AXES, BACKBONES, Config, Entry, Training, matches
 from segshift.errors import SegShiftError, unknown
 from segshift.paths import Results
 
@@ -358,8 +358,7 @@ class Grid:
         head, backbone = self.config.heads.get(model.head), self.config.backbones.get(model.backbone)
         neck = backbone.neck if backbone else None
         return {
-            part: neck if name == configuration.BACKBONES else name
-            for part, name in (head.init.items() if head else ())
+            part: neck if name == BACKBONES else name for part, name in (head.init.items() if head else ())
         }
 
     def _tuning(self, name: str) -> dict[str, Any]:
@@ -367,7 +366,7 @@ class Grid:
         return plain | ({"side": self._backbone(plain["side"])} if plain.get("side") else {})
 
     @staticmethod
-    def _plain(entry: configuration.Entry) -> dict[str, Any]:
+    def _plain(entry: Entry) -> dict[str, Any]:
         return entry.model_dump(exclude_unset=True, exclude={"planned"})
 
     def training(self, model: Model) -> dict[str, Any]:
@@ -380,10 +379,10 @@ class Grid:
         where |= {axis: getattr(model, axis) for axis in ("backbone", "tuning", "head")}
         merged: dict[str, tuple[Any, int]] = {}
         for number, line in enumerate(self.config.training, 1):
-            if configuration.matches(line, where):
+            if matches(line, where):
                 merged |= {key: (value, number) for key, value in line.use.items()}
         try:
-            checked = configuration.Training(**{key: value for key, (value, _) in merged.items()})
+            checked = Training(**{key: value for key, (value, _) in merged.items()})
         except ValidationError as error:
             first = error.errors()[0]
             key = str(first["loc"][0])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segshift import scores, tracking
-from segshift.config import AXES
+from segshift.entries import AXES
 from segshift.grid import Grid, Model
 from segshift.mlflow_store import Run, Store
 from segshift.paths import Results

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from segshift.errors import SegShiftError, unknown
 
 if TYPE_CHECKING:
-    from segshift.config import Config
+    from segshift.entries import Config
 
 NUMBER = re.compile(r"[A-Za-z0-9_.]+")  # of a table; its files are called table_<number>
 AXES = ("anatomy", "source", "backbone", "tuning", "head", "adapt")

@@ -42,7 +42,7 @@ def test_with_everything_that_is_planned(thesis):
     blind = thesis.folder / "blind"
     blind.mkdir()
     (blind / "sitecustomize.py").write_text(
-        "import segshift.config\nsegshift.config._check_module = lambda *_: None\n"
+        "import segshift.checking\nsegshift.checking._check_module = lambda *_: None\n"
     )
     path = f"{thesis.environment['PYTHONPATH']}:{blind}"
     jobs = plan(thesis, PYTHONPATH=path)

@@ -12,7 +12,7 @@ from typing import Any
 
 from segshift import grid as grids
 from segshift import tracking
-from segshift.config import NAME, Config
+from segshift.entries import NAME, Config
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
 from segshift.mlflow_store import Run as Tracked

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from segshift.config import FILES, Config
+from segshift.entries import FILES, Config
 
 
 def run(folder: Path) -> None:

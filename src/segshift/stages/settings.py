@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from segshift import grid
-from segshift.config import AXES, LOADER, Line
+from segshift.config import LOADER
+from segshift.entries import AXES, Line
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
 from segshift.paths import Results, locate

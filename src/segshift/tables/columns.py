@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from segshift.config import Config
+from segshift.entries import Config
 from segshift.grid import Model
 from segshift.table_entries import AXES, DIFFERENCES, LOSS, STATISTICS, ScoreTable
 from segshift.tables.asked import Asked, Tracked

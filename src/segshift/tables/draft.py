@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segshift.config import Config
+from segshift.entries import Config
 from segshift.table_entries import AXES, ScoreTable
 from segshift.tables.asked import MODEL_AXES, Asked, by_model
 from segshift.tables.table import Cell

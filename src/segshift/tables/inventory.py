@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segshift.config import Config
+from segshift.entries import Config
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.table_entries import Counts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from segshift.config import NAME
+from segshift.entries import NAME
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model, Score
 from segshift.tables.asked import Asked, Tracked

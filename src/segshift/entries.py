@@ -1,0 +1,213 @@
+"""What ``config/*.yaml`` may say: one model a kind of entry, with the defaults of what is not written.
+
+Plain Python and pydantic: no torch, no Snakemake, for every cluster job reads this again.
+"""
+
+import re
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from segshift.errors import unknown
+from segshift.table_entries import TableEntry
+
+NAME = re.compile(r"[a-z0-9_]+")
+SPLITS = ("train", "validation", "test")
+BACKBONES = "backbone"  # a head's `init: {neck: backbone}`
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors; what is not written stays unset, so that a later default changes no cell."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Entry(Strict):
+    """A named choice on an axis: a module, and parameters of that module beside the keys of the entry's
+    kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    module: str
+    planned: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        """The module's own parameters, as written."""
+        return dict(self.model_extra or {})
+
+
+class Backbone(Entry):
+    """``weights: null`` with ``init_seed`` is a random twin; ``calibrate`` takes its batch-norm statistics
+    from data. ``neck`` names weights whose neck a head's own starts from."""
+
+    image_size: int = Field(gt=0)
+    weights: str | None = None
+    neck: str | None = None
+    init_seed: int | None = None
+    calibrate: bool = False
+
+
+class Tuning(Entry):
+    """``side`` names a backbone that runs beside the frozen one."""
+
+    side: str | None = None
+
+
+class Head(Entry):
+    """``init`` names, part by part, weights that the head starts from.
+
+    ``neck: backbone`` means those that the backbone's entry names as its ``neck``.
+    """
+
+    init: dict[str, str | None] = {}
+
+
+class Adaptation(Entry):
+    """How a trained model is adapted to a target."""
+
+
+class Dataset(Entry):
+    """Where a domain's volumes are, how they are read, and what is done to them once, in ``prepare``."""
+
+    module: str = ""
+    like: str | None = None  # another entry whose keys are taken where this one is silent
+    anatomy: str
+    modality: str
+    plane: Literal["axial", "coronal", "sagittal"]
+    folder: str | None = None  # below the raw root; default: the entry's name
+    patients: str | None = (
+        None  # pool of patients; domains that share patients share a pool. Default: the entry's name
+    )
+    splits: str | None = None  # a file below config/ with the patients of each split
+    labels: dict[int, str] | None = None  # raw value -> class name; default: a raw value is a class index
+    preprocess: list[str | dict[str, dict[str, Any] | None]] = []
+    version: int | None = None  # raise it when the raw files changed under the same names
+
+
+class Anatomy(Strict):
+    """``classes`` in the order of their values, background first."""
+
+    classes: list[str] = Field(min_length=2)
+    colours: list[str] | None = None
+
+
+class Weights(Strict):
+    """A weights file: where from, how to be sure of it, and what it had seen."""
+
+    file: str
+    url: str | None = None
+    package: str | None = None
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    licence: str
+    pretrained_on: dict[str, str] | Literal["unknown"]
+    note: str | None = None
+
+
+class Training(Strict):
+    """Every setting of a training, merged from the lines of ``training.yaml``.
+
+    Defaults here mean "as before the setting existed"; values of the protocol stand in ``training.yaml``.
+    """
+
+    learning_rate: float = Field(gt=0)
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["linear", "constant"] = "linear"
+    warm_up: float = Field(0.05, ge=0, le=1)  # fraction of the steps
+    loss: Literal["cross_entropy", "dice", "dice_cross_entropy"] = "cross_entropy"
+    sampling: Literal["uniform", "rare_class"] = "uniform"
+    augment: dict[str, dict[str, Any] | None] = {}
+    cpu_threads: int = Field(1, gt=0)  # changes the last bits on a CPU
+    cache_features: Literal["none", "float32", "float16"] = "none"
+    cache_limit: float = Field(4.0, gt=0)  # GB
+
+
+class Line(Strict):
+    """``use`` applies to the cells that ``where`` describes; patterns such as ``dinov2_*`` are allowed."""
+
+    where: dict[str, str | list[str]] = {}
+    use: dict[str, Any]
+
+
+class Experiment(Strict):
+    """A set of cells and what they are tested on."""
+
+    title: str
+    grid: dict[str, list[Any]] | list[dict[str, list[Any]]]
+    targets: Literal["siblings"] | dict[str, list[str]] = "siblings"
+    contaminated: Literal["keep", "drop_target", "drop_anatomy"] = "keep"
+    in_all: bool = True
+
+
+class Tracking(Strict):
+    """``uri`` is an MLflow tracking server; without one, a database below ``results/``."""
+
+    uri: str | None = None
+    experiment: str = "segshift"
+
+
+class Project(Strict):
+    """What is one for all experiments."""
+
+    seeds: list[int] = [42]
+    raw: str = "data"
+    weights: str = "weights"
+    tracking: Tracking = Tracking()
+
+
+class Config(Strict):
+    """All of ``config/``."""
+
+    folder: str
+    project: Project
+    anatomies: dict[str, Anatomy]
+    datasets: dict[str, Dataset]
+    backbones: dict[str, Backbone]
+    tunings: dict[str, Tuning]
+    heads: dict[str, Head]
+    adaptations: dict[str, Adaptation]
+    weights: dict[str, Weights]
+    training: list[Line]
+    experiments: dict[str, Experiment]
+    labels: dict[str, dict[str, str]]
+    tables: dict[str, TableEntry] = {}  # none: a table an experiment
+    splits: dict[str, dict[str, list[str]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """``like``: keys of another dataset's entry, where this one is silent."""
+        datasets = data.get("datasets") or {}
+        for name, entry in datasets.items():
+            if isinstance(entry, dict) and (base := entry.get("like")):
+                if base not in datasets:
+                    raise unknown(f"datasets.yaml: {name}: like", base, datasets)
+                datasets[name] = {"patients": base, "folder": base} | datasets[base] | entry
+        return data
+
+
+FILES = tuple(name for name in Config.model_fields if name not in ("folder", "splits"))
+OPTIONAL = ("tables",)  # files that a configuration may do without
+AXES = {
+    "source": "datasets",
+    "target": "datasets",
+    "backbone": "backbones",
+    "tuning": "tunings",
+    "head": "heads",
+    "adapt": "adaptations",
+}
+
+
+def as_list(value: str | list[str]) -> list[str]:
+    """A single choice may be written without brackets."""
+    return [value] if isinstance(value, str) else value
+
+
+def matches(line: Line, where: dict[str, str]) -> bool:
+    """True if a line of ``training.yaml`` speaks of the cell with these axes."""
+    return all(
+        any(fnmatchcase(where[axis], c) for c in as_list(choices)) for axis, choices in line.where.items()
+    )
