@@ -105,7 +105,8 @@ def dense_positions(encoder: PromptEncoder, grid: tuple[int, int], made_at: tupl
         (1, width, *grid).
     """
     frequencies = encoder.pe_layer.positional_encoding_gaussian_matrix  # (2, width / 2)
-    with torch.autocast(frequencies.device.type, enabled=False):
+    kind = "cpu" if frequencies.is_meta else frequencies.device.type  # autocast does not know the meta device
+    with torch.autocast(kind, enabled=False):
         rows, columns = (
             (torch.arange(length, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / length
             for length in made_at
