@@ -133,9 +133,9 @@ def test_files_that_are_no_nifti(tmp_path):
     file.write_text("not an image")
     with pytest.raises(SegShiftError, match="a_T1.nii.gz cannot be read as NIfTI"):
         nifti.read(only(tmp_path))
-    nibabel.MGHImage(np.zeros((4, 5, 6), np.float32), np.eye(4)).to_filename(tmp_path / "b.mgz")
-    with pytest.raises(SegShiftError, match="b.mgz is no NIfTI file but MGHImage"):
-        nifti.read(nifti.Case("b", "b", None, only(tmp_path).where | {"image": tmp_path / "b.mgz"}))
+    nibabel.Spm2AnalyzeImage(np.zeros((4, 5, 6), np.float32), np.eye(4)).to_filename(tmp_path / "b.img")
+    with pytest.raises(SegShiftError, match="b.img is no NIfTI or MGZ file but Spm2AnalyzeImage"):
+        nifti.read(nifti.Case("b", "b", None, only(tmp_path).where | {"image": tmp_path / "b.img"}))
 
 
 def test_what_cannot_be_found(tmp_path):
