@@ -18,6 +18,7 @@ ENTRY_POINTS = {
     "heads": "build",
     "adaptations": "build",
     "datasets": "cases",
+    "steps": "apply",
 }
 
 
@@ -94,16 +95,9 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-@cache
 def steps() -> dict[str, tuple[str, ...]]:
-    """Pre-processing steps of ``volumes.py`` and their keys: functions whose first argument is ``volume``."""
-    found = {}
-    for node in ast.parse((PACKAGE / "volumes.py").read_text()).body:
-        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
-            continue
-        if [argument.arg for argument in node.args.args] == ["volume"]:
-            found[node.name] = tuple(argument.arg for argument in node.args.kwonlyargs)
-    return found
+    """Pre-processing steps, the files in ``steps/``, and their keys."""
+    return {name: parameters("steps", name)[0] for name in available("steps")}
 
 
 @cache

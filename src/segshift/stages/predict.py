@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segshift import inference, plugins, volumes
+from segshift import inference, plugins
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.paths import locate
+from segshift.preparation import steps
 from segshift.settings import read_settings
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -54,7 +55,7 @@ def run(
     if not np.isfinite(volume.image).all():
         raise SegShiftError(f"{image} has voxels that are NaN or infinite")
     try:
-        prepared = volumes.apply(volume, data["preprocess"])
+        prepared = steps.apply(volume, data["preprocess"])
     except SegShiftError as error:
         raise SegShiftError(f"{image}: {error}") from None
     if prepared.image.min() < 0 or prepared.image.max() > 1:

@@ -19,9 +19,12 @@ import h5py
 import numpy as np
 import yaml
 
-from segshift import modules, plugins, volumes
+from segshift import modules, plugins
 from segshift.errors import SegShiftError, unknown
-from segshift.prepared import SPLITS, PreparedVolume, VolumeInfo, total_digest
+from segshift.preparation import steps
+from segshift.prepared import SPLITS, VolumeInfo, total_digest
+from segshift.raw_labels import VolumeWithRawLabel
+from segshift.scores import SPLITS as SCORED
 from segshift.volumes import Case, Volume
 
 ROUNDING = 1e-6  # interpolation of values in [0, 1] may leave it by a rounding error
@@ -49,7 +52,7 @@ def run(dataset: str, results: Path, raw: Path, workers: int = 1) -> None:
         if key not in settings:
             raise SegShiftError(f"{file} has no key {key!r}; it has: {', '.join(settings)}")
     for step in settings.get("preprocess") or []:
-        volumes.parse(step)  # a wrong name stops before the first volume is read
+        steps.parse(step)  # a wrong name stops before the first volume is read
     value_map(settings)
     by_split = split_cases(find_cases(settings, Path(raw)), settings.get("splits"))
     parts = {split: folder / f"{split}.h5.part" for split in SPLITS}
@@ -149,7 +152,7 @@ def value_map(settings: dict[str, Any]) -> dict[int, int]:
     return {int(value): classes.index(name) for value, name in labels.items()}
 
 
-def prepare_volume(case: Case, settings: dict[str, Any]) -> PreparedVolume:
+def prepare_volume(case: Case, settings: dict[str, Any]) -> VolumeWithRawLabel:
     """Read, check and pre-process one volume.
 
     Raises:
@@ -159,7 +162,7 @@ def prepare_volume(case: Case, settings: dict[str, Any]) -> PreparedVolume:
         volume = plugins.load("datasets", settings["reader"]["module"]).read(case)
         _check(volume)
         mapped = volume.with_(label=_map_labels(volume.label, settings))
-        done = volumes.apply(mapped, settings.get("preprocess") or [])
+        done = steps.apply(mapped, settings.get("preprocess") or [])
         low, high = float(done.image.min()), float(done.image.max())
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             raise SegShiftError(
@@ -180,9 +183,8 @@ def prepare_volume(case: Case, settings: dict[str, Any]) -> PreparedVolume:
         raw_shape=volume.image.shape,
         raw_affine=np.asarray(volume.affine, np.float64),
     )
-    return PreparedVolume(
-        info, np.clip(done.image, 0, 1).astype(np.float16), label, np.array(counts, np.uint32)
-    )
+    image = np.clip(done.image, 0, 1).astype(np.float16)
+    return VolumeWithRawLabel(info, image, label, np.array(counts, np.uint32), mapped.label)
 
 
 def _check(volume: Volume) -> None:
@@ -235,6 +237,8 @@ def _write(
                     "pre-processing: `preprocess` lacks a step that makes them equal (crop_pad or resize)"
                 )
             entries[split].append(volume.write(files[split]))
+            if split in SCORED:
+                entries[split][-1] |= volume.write_raw(files[split])
             left = (time.monotonic() - begin) / done * (len(planned) - done)
             print(
                 f"prepare {dataset}: {done}/{len(planned)} {split}/{case.id}, {left:.0f} s left", flush=True
@@ -242,7 +246,7 @@ def _write(
     return entries
 
 
-def _volumes(cases: list[Case], settings: dict[str, Any], workers: int) -> Iterator[PreparedVolume]:
+def _volumes(cases: list[Case], settings: dict[str, Any], workers: int) -> Iterator[VolumeWithRawLabel]:
     """The prepared volumes in order, at most one a worker in memory."""
     if workers <= 1:
         yield from (prepare_volume(case, settings) for case in cases)

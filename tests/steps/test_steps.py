@@ -1,11 +1,14 @@
 """Each step against values computed another way; affines against known points."""
 
+import inspect
+
 import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from segshift import modules, volumes
+from segshift import modules, plugins
+from segshift.preparation import steps
 from segshift.errors import SegShiftError
 from segshift.volumes import Volume
 
@@ -17,6 +20,10 @@ def make(shape=(3, 10, 14), spacing=(3.0, 0.9, 1.1), affine=AFFINE) -> Volume:
     image = random.normal(50, 20, shape).astype(np.float32)
     label = ndimage.zoom(random.integers(0, 4, (shape[0], 5, 7)), (1, shape[1] / 5, shape[2] / 7), order=0)
     return Volume(image, label.astype(np.uint8), spacing, affine)
+
+
+def run(step, volume, **parameters) -> Volume:
+    return steps.apply(volume, [{step: parameters}])
 
 
 def scanner_ramp(shape, affine, axis) -> np.ndarray:
@@ -34,17 +41,17 @@ def test_percentile_uses_all_voxels_and_clips():
         low = int(place)
         return ranked[low] + (place - low) * (ranked[low + 1] - ranked[low])
 
-    done = volumes.percentile(volume, low=2, high=95)
+    done = run("percentile", volume, low=2, high=95)
     expected = np.clip((volume.image - at(2)) / (at(95) - at(2)), 0, 1)
     np.testing.assert_allclose(done.image, expected, atol=1e-6)
     assert done.image.dtype == np.float32 and done.image.min() == 0 and done.image.max() == 1
 
 
 def test_z_then_min_max():
-    volume = volumes.z(make())
+    volume = run("z", make())
     assert abs(volume.image.mean(dtype=np.float64)) < 1e-6
     assert abs((volume.image.astype(np.float64) ** 2).mean() - 1) < 1e-6
-    done = volumes.min_max(volume)
+    done = run("min_max", volume)
     assert done.image.min() == 0 and done.image.max() == 1
     low = volume.image.min()
     assert done.image[1, 2, 3] == pytest.approx((volume.image[1, 2, 3] - low) / (volume.image.max() - low))
@@ -54,7 +61,7 @@ def test_z_then_min_max():
 def test_constant_volume_is_refused_by_name_and_value(step):
     volume = make().with_(image=np.full((3, 10, 14), 4.5, np.float32))
     with pytest.raises(SegShiftError, match=rf"^{step}: .*4\.5"):
-        volumes.apply(volume, [step])
+        steps.apply(volume, [step])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_affine_maps_every_voxel_to_its_place(step, axis):
     """A ramp of scanner mm stays that ramp, read through the new affine, except in the extended border."""
     before = make()
     before = before.with_(image=scanner_ramp(before.image.shape, AFFINE, axis))
-    after = volumes.apply(before, [step])
+    after = steps.apply(before, [step])
     old_index = (
         np.linalg.inv(AFFINE)
         @ after.affine
@@ -97,7 +104,7 @@ def test_affine_maps_every_voxel_to_its_place(step, axis):
 
 def test_resample_reaches_the_pixel_size_and_keeps_the_centre():
     before = make(shape=(2, 100, 80), spacing=(3.0, 0.9, 1.1), affine=np.diag([3.0, 0.9, 1.1, 1.0]))
-    after = volumes.resample(before, pixel=0.7)
+    after = run("resample", before, pixel=0.7)
     assert after.image.shape == (2, 129, 126)  # 90 / 0.7 = 128.6, 88 / 0.7 = 125.7
     assert after.spacing == pytest.approx((3.0, 0.7, 0.7))
     centre = [(n - 1) / 2 for n in after.image.shape[1:]]
@@ -106,7 +113,7 @@ def test_resample_reaches_the_pixel_size_and_keeps_the_centre():
 
 def test_resampled_values_are_scipys():
     before = make()
-    after = volumes.resample(before, pixel=0.6)
+    after = run("resample", before, pixel=0.6)
     matrix = np.linalg.inv(before.affine) @ after.affine
     expected = ndimage.affine_transform(
         before.image, matrix, output_shape=after.image.shape, order=1, mode="nearest"
@@ -131,30 +138,33 @@ def test_resampled_values_are_scipys():
 def test_labels_are_never_mixed_and_a_tie_goes_to_the_lower_value():
     label = np.array([[[7, 2, 2]]], np.uint8)  # between 7 and 2 lies no 4
     volume = Volume(label.astype(np.float32), label, (1.0, 1.0, 1.0), np.eye(4))
-    halves = volumes.resize(volume, size=[1, 6], labels="linear").label[0, 0]
+    halves = run("resize", volume, size=[1, 6], labels="linear").label[0, 0]
     assert halves.tolist() == [7, 7, 2, 2, 2, 2]
     # pixel centres at old -0.25, 0.5 (a tie), ...
-    tie = volumes.resize(
-        Volume(volume.image[..., :2], label[..., :2], (1.0,) * 3, np.eye(4)), size=[1, 1], labels="linear"
+    tie = run(
+        "resize",
+        Volume(volume.image[..., :2], label[..., :2], (1.0,) * 3, np.eye(4)),
+        size=[1, 1],
+        labels="linear",
     )
     assert tie.label.item() == 2
-    assert volumes.resize(volume, size=[1, 6]).label[0, 0].tolist() == [7, 7, 2, 2, 2, 2]
+    assert run("resize", volume, size=[1, 6]).label[0, 0].tolist() == [7, 7, 2, 2, 2, 2]
 
 
 def test_crop_and_pad_are_centred_and_inverse():
     before = make(shape=(2, 5, 6))
-    padded = volumes.crop_pad(before, size=[8, 9])
+    padded = run("crop_pad", before, size=[8, 9])
     assert padded.image[:, 1:6, 1:7].tolist() == before.image.tolist()
     assert padded.image.sum() == pytest.approx(before.image.sum(), rel=1e-5)
     assert np.count_nonzero(padded.label) == np.count_nonzero(before.label)
-    again = volumes.crop_pad(padded, size=[5, 6])
+    again = run("crop_pad", padded, size=[5, 6])
     np.testing.assert_array_equal(again.image, before.image)
     np.testing.assert_allclose(again.affine, before.affine, atol=1e-12)
-    assert volumes.crop_pad(before, size=4).image.shape == (2, 4, 4)
+    assert run("crop_pad", before, size=4).image.shape == (2, 4, 4)
 
 
 def test_a_volume_without_label_goes_through():
-    done = volumes.apply(
+    done = steps.apply(
         make().with_(label=None), ["percentile", {"resample": {"pixel": 2}}, {"crop_pad": {"size": 4}}]
     )
     assert done.label is None and done.image.shape == (3, 4, 4)
@@ -177,24 +187,21 @@ def test_a_volume_without_label_goes_through():
 )
 def test_a_wrong_step_is_a_sentence(step, sentence):
     with pytest.raises(SegShiftError, match=sentence):
-        volumes.apply(make(), [step])
+        steps.apply(make(), [step])
 
 
 def test_steps_can_be_validated_from_their_source():
-    assert modules.signature(modules.PACKAGE / "volumes.py", "resample") == (("pixel", "labels"), ("pixel",))
-    for name in volumes.STEPS:
-        assert set(modules.signature(modules.PACKAGE / "volumes.py", name)[0]) <= {
-            "low",
-            "high",
-            "pixel",
-            "labels",
-            "size",
-        }
+    known = modules.steps()
+    assert known["resample"] == ("pixel", "labels", "thickness")
+    assert sorted(known) == sorted(file.stem for file in (modules.PACKAGE / "steps").glob("[a-z]*.py"))
+    for name, keys in known.items():
+        keyword_only = inspect.signature(plugins.load("steps", name).apply).parameters
+        assert tuple(keyword_only) == ("volume", *keys)
 
 
 def test_the_affine_is_one_that_nibabel_understands():
     """An [x, y, z] NIfTI with the affine's columns turned round puts voxels where the volume has them."""
-    after = volumes.resample(make(), pixel=0.7)
+    after = run("resample", make(), pixel=0.7)
     image = nibabel.Nifti1Image(after.image.transpose(2, 1, 0), after.affine[:, [2, 1, 0, 3]])
     assert nibabel.affines.apply_affine(image.affine, [4, 3, 2]) == pytest.approx(
         (after.affine @ [2, 3, 4, 1])[:3]

@@ -1,0 +1,14 @@
+"""Slices along another plane, laid out as radiologists look at them; see ``layers/orientation.py``. Nothing is
+interpolated."""
+
+from segshift.layers import orientation
+from segshift.volumes import Volume
+
+
+def apply(volume: Volume, *, plane: str) -> Volume:
+    """Slice the volume along ``axial``, ``coronal`` or ``sagittal``, by the closest axes of its affine.
+
+    Raises:
+        SegShiftError: an unknown plane, or the affine has no inverse.
+    """
+    return orientation.turn(volume, plane)
