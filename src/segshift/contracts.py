@@ -103,6 +103,11 @@ class Objective:
     """
 
     keep: str = "best"
+    guard = False  # stop where it collapses and keep the source model; see ``watch.Guard``
+    splits: tuple[str, ...] = ("train",)  # whose images are learned from; labels are of "train" alone
+    own_view = False  # its loss looks at other images than the batch's, so their features are no use
+    estimates = False  # rare class sampling needs ``propose`` for the slices that are not labelled
+    classes: Sequence[str] = ()  # their names, for the journal
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -121,6 +126,13 @@ class Objective:
 
     def after_step(self) -> None:
         """Called after each optimizer step (for moving averages)."""
+
+    def propose(self, images: Tensor, maps: list[Tensor] | None = None) -> tuple[Tensor, Tensor] | None:
+        """Pseudo-labels (B, H, W) of slices, -1 where not kept, and predictions; None: it has none.
+
+        ``maps``: features of these images, where the backbone is frozen and they are at hand.
+        """
+        return None
 
     def state(self) -> dict[str, Tensor]:
         """What else must survive an interruption (a teacher's weights)."""

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from segshift import losses
 from segshift.contracts import Batch, Objective
+from segshift.errors import unknown
 from segshift.layers.scope import learn
 
 EXAMPLE = {}
+SPLITS = {"train": ("train",), "all": ("train", "validation", "test")}
 
 
 class EntropyMinimization(Objective):
@@ -27,7 +29,19 @@ class EntropyMinimization(Objective):
         return losses.weighted(outputs, self.model.head.loss_weights, losses.entropy), {}
 
 
-def build(model, *, scope: str = "head") -> Objective:
-    """Args: scope: what learns, ``head`` or ``norms``."""
+def build(model, *, scope: str = "head", split: str = "train", guard: bool = False) -> Objective:
+    """Build the objective.
+
+    Args:
+        model: the source model.
+        scope: what learns (``layers/scope.py``).
+        split: whose images are seen: ``train``, or ``all`` of the target as in the thesis's text, which is
+            transductive: the model has seen the images that it is tested on.
+        guard: where the model collapses, stop and keep the source model.
+    """
+    if split not in SPLITS:
+        raise unknown("adaptations.yaml: unknown split", split, SPLITS)
     learn(model, scope)
-    return EntropyMinimization(model)
+    objective = EntropyMinimization(model)
+    objective.splits, objective.guard = SPLITS[split], guard
+    return objective

@@ -4,19 +4,19 @@ Same patients, steps and parameters as ``self_training``, so that what pseudo-la
 """
 
 from segshift.contracts import Objective
-from segshift.layers.patients import drawn
+from segshift.layers.patients import drawn, number
 from segshift.layers.scope import learn
 from segshift.objectives import Supervised
 
-EXAMPLE = {"patients": 1}
+EXAMPLE = {"labelled": 1}
 
 
 class Finetune(Supervised):
     """Supervised, on the labelled patients only."""
 
-    def __init__(self, model, patients: int, loss: str) -> None:
+    def __init__(self, model, labelled: int, loss: str) -> None:
         super().__init__(model, loss)
-        self.number = patients
+        self.number = labelled
 
     def labelled(self, patients: list[str], seed: int) -> list[str]:
         return drawn(patients, self.number, seed)
@@ -25,8 +25,26 @@ class Finetune(Supervised):
         return labelled
 
 
-def build(model, *, patients: int = 3, scope: str = "head", loss: str = "cross_entropy") -> Objective:
-    """Args: patients: how many labelled ones; scope: what learns (``layers/scope.py``); loss: as in
-    training.yaml."""
+def build(
+    model,
+    *,
+    labelled: int | None = None,
+    patients: int | None = None,
+    scope: str = "head",
+    guard: bool = False,
+    loss: str = "cross_entropy",
+) -> Objective:
+    """Build the objective.
+
+    Args:
+        model: the source model.
+        labelled: how many patients are labelled, 3 by default; ``patients`` is its older name.
+        patients: see ``labelled``.
+        scope: what learns (``layers/scope.py``).
+        guard: where the model collapses, or no epoch beats it on the validation split, keep the source model.
+        loss: as in training.yaml.
+    """
     learn(model, scope)
-    return Finetune(model, patients, loss)
+    objective = Finetune(model, number(labelled, patients), loss)
+    objective.guard = guard
+    return objective

@@ -1,58 +1,78 @@
 """Self-training: labels of a few patients of the target, and the model's own confident predictions elsewhere.
 
 Thesis, 3.4.2 and 4.3.4. Pseudo-labels come from the model itself, in evaluation mode, on the slice before
-photometric distortion, and are renewed in every step. One cross-entropy mean runs over labelled and kept
-pixels.
+photometric distortion, and are renewed in every step, or every ``refresh`` steps: then a copy of the model
+makes them, on the slice as it is augmented now, so that they always fit.
 """
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from segshift import losses
 from segshift.contracts import Batch, Objective
-from segshift.layers.patients import drawn
+from segshift.errors import SegShiftError
+from segshift.layers.patients import either, number
+from segshift.layers.pseudo_labels import Threshold
 from segshift.layers.scope import learn
-from segshift.objectives import Supervised
+from segshift.layers.teacher import Teacher
+from segshift.objectives import PseudoLabelled
 
-EXAMPLE = {"patients": 1, "confidence": 0.0}
+EXAMPLE = {"labelled": 1, "threshold": 0.0}
+NEVER = "never"
 
 
-class SelfTraining(Supervised):
-    """Supervised, with pseudo-labels where there are no labels."""
+class SelfTraining(PseudoLabelled):
+    """Pseudo-labels of the model itself, or of what it was a few steps ago."""
 
-    def __init__(self, model, patients: int, confidence: float) -> None:
-        super().__init__(model, "cross_entropy")
-        self.number, self.confidence = patients, confidence
+    def __init__(self, model, labelled: int, threshold: Threshold, refresh: int | str) -> None:
+        super().__init__(model, labelled, threshold)
+        self.refresh = refresh
+        self.copy = Teacher(model) if refresh != 1 else None
 
-    def labelled(self, patients: list[str], seed: int) -> list[str]:
-        return drawn(patients, self.number, seed)
+    def labeller(self) -> nn.Module:
+        return self.copy.model if self.copy else self.model
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
-        known = batch.labelled.reshape(-1, 1, 1)
-        pseudo = self.pseudo_labels(batch)
-        labels = torch.where(known, batch.labels, pseudo)
-        numbers = {}
-        if not batch.labelled.all():
-            numbers["kept"] = float((pseudo != losses.IGNORED)[~batch.labelled].float().mean())
-        if not (labels != losses.IGNORED).any():
-            return None, numbers | {"empty_batches": 1.0}
-        loss, _ = super().loss(Batch(batch.images, batch.plain, labels, batch.labelled, batch.maps), step)
-        return loss, numbers
+        if self.copy and self.refresh != NEVER and step % self.refresh == 0:
+            self.copy.copy()
+        return super().loss(batch, step)
 
-    @torch.no_grad()
-    def pseudo_labels(self, batch: Batch) -> Tensor:
-        """(B, H, W): the predicted class where its probability reaches the confidence, else ``IGNORED``."""
-        self.model.eval()
-        # Without photometric distortion `plain` is `images`, whose maps the engine may already have.
-        maps = batch.maps if batch.plain is batch.images and batch.maps is not None else None
-        maps = self.model.features(batch.plain) if maps is None else maps
-        outputs = self.model.decode(maps, batch.plain.shape[-2:])
-        probability, label = self.model.predict(outputs).softmax(1).max(1)
-        self.model.train()
-        return torch.where(probability >= self.confidence, label, losses.IGNORED)
+    def state(self) -> dict[str, Tensor]:
+        return self.copy.state() if self.copy else {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        if self.copy:
+            self.copy.load_state(state)
 
 
-def build(model, *, patients: int = 3, confidence: float = 0.9, scope: str = "head") -> Objective:
-    """Args: patients: how many labelled ones; confidence: softmax probability from which a pixel is kept."""
+def build(
+    model,
+    *,
+    labelled: int | None = None,
+    patients: int | None = None,
+    threshold: float | str | None = None,
+    confidence: float | None = None,
+    portion: float = 0.5,
+    refresh: int | str = 1,
+    scope: str = "head",
+    guard: bool = False,
+) -> Objective:
+    """Build the objective.
+
+    Args:
+        model: the source model.
+        labelled: how many patients are labelled, 3 by default; ``patients`` is its older name.
+        patients: see ``labelled``.
+        threshold: softmax probability from which a pixel is kept, 0.9 by default, or ``per_class``
+            (``layers/pseudo_labels.py``); ``confidence`` is its older name.
+        confidence: see ``threshold``.
+        portion: of the pixels predicted as a class, how many ``per_class`` keeps at least.
+        refresh: steps after which pseudo-labels come from a newer model; ``never``: always from the source's.
+        scope: what learns (``layers/scope.py``).
+        guard: where the model collapses, or no epoch beats it on the validation split, keep the source model.
+    """
+    if refresh != NEVER and (not isinstance(refresh, int) or isinstance(refresh, bool) or refresh < 1):
+        raise SegShiftError(f"adaptations.yaml: refresh is {refresh!r}; known: a number of steps, {NEVER}")
     learn(model, scope)
-    return SelfTraining(model, patients, confidence)
+    limit = Threshold.of(either(0.9, threshold=threshold, confidence=confidence), portion)
+    objective = SelfTraining(model, number(labelled, patients), limit, refresh)
+    objective.guard = guard
+    return objective

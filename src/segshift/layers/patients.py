@@ -17,3 +17,35 @@ def drawn(patients: list[str], number: int, seed: int) -> list[str]:
         )
     order = generator(seed, "labelled").permutation(len(patients))
     return [sorted(patients)[index] for index in order[:number]]
+
+
+def either(default, **given):
+    """The value of a setting that has two names, of which an entry uses one.
+
+    Args:
+        default: of the setting.
+        given: both names with what the entry says, None where it is silent; the first is today's name.
+
+    Raises:
+        SegShiftError: the entry uses both.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    if len(said) > 1:
+        raise SegShiftError(
+            f"adaptations.yaml: {' and '.join(said)} are one setting: say {next(iter(given))}"
+        )
+    return next(iter(said.values()), default)
+
+
+def number(labelled: int | None, patients: int | None) -> int:
+    """How many patients are labelled, of an entry's ``labelled`` or its older name ``patients``; else 3.
+
+    Raises:
+        SegShiftError: it is no whole number above 0, or both names are used.
+    """
+    value = either(3, labelled=labelled, patients=patients)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SegShiftError(
+            f"adaptations.yaml: labelled is {value!r}; it is a whole number of patients above 0"
+        )
+    return value

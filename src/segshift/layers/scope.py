@@ -5,21 +5,22 @@ from torch import nn
 from segshift.contracts import freeze
 from segshift.errors import unknown
 
-SCOPES = ("head", "norms")
+SCOPES = ("head", "all", "norms")
 
 
 def learn(model: nn.Module, scope: str = "head") -> None:
-    """Let only a part of a segmenter learn; backbone and tuning are frozen and in evaluation mode.
+    """Let only a part of a segmenter learn; the rest is frozen and in evaluation mode.
 
     A network of its own (``head: own``) learns whole, as in Tables 4.8 and 4.9 of the thesis.
 
     Args:
         model: a ``Segmenter``; what was frozen in it stays frozen.
-        scope: ``head``, or ``norms``: the head's normalization layers only (Wang et al. 2021, Tent).
+        scope: ``head``; ``all``: whatever the source training trained, the tuning too; or ``norms``: the
+            head's normalization layers only (Wang et al. 2021, Tent).
     """
     if scope not in SCOPES:
         raise unknown("adaptations.yaml: unknown scope", scope, SCOPES)
-    if not model.head.whole_network:
+    if scope != "all" and not model.head.whole_network:
         for part in model.backbone.modules():
             part.learns = False
         freeze(model.backbone)
