@@ -33,7 +33,8 @@ def class_probabilities(counts: np.ndarray, temperature: float = 0.1) -> np.ndar
         counts: pixels of each class in each slice, (slices, classes).
         temperature: T.
     """
-    fraction = (counts / counts.sum(1, keepdims=True)).mean(0)
+    known = counts[counts.sum(1) > 0]  # of a slice without labels nothing may be counted
+    fraction = (known / known.sum(1, keepdims=True)).mean(0)
     weight = np.exp((1 - fraction) / temperature) * (_shows(counts).any(0))
     return weight / weight.sum()
 
