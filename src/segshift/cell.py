@@ -12,30 +12,23 @@ import os
 import shutil
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from segshift import losses
+from segshift import losses, optimizers, snapshots
 from segshift import model as models
 from segshift.contracts import Batch, Objective
+from segshift.curves import Curves
 from segshift.errors import SegShiftError
 from segshift.model import Segmenter
+from segshift.optimizers import learning_rate
 from segshift.tracking import Journal
 
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-
-
-def learning_rate(step: int, total: int, training: dict[str, Any]) -> float:
-    """Learning rate of a step, 0-based: linear warm-up from 0, then linear decay to 0 at the last (thesis,
-    4.2.3)."""
-    base = training["learning_rate"]
-    if training.get("schedule", "linear") == "constant":
-        return base
-    warm = training.get("warm_up", 0.05) * total
-    return base * min(1.0, (step + 1) / warm) if step < warm else base * (total - step) / (total - warm)
+STATE = ("done", "ended", "seconds", "run", "selected")  # beside tensors; what a saved state remembers
 
 
 class Cell:
@@ -61,15 +54,22 @@ class Cell:
         self.learning = [p for p in model.parameters() if p.requires_grad]
         if not self.learning:
             raise SegShiftError(f"{settings['cell']}: no parameter learns")
-        kind = OPTIMIZERS[training.get("optimizer", "adamw")]
-        self.optimizer = kind(
-            self.learning, lr=training["learning_rate"], weight_decay=training.get("weight_decay", 0.0)
-        )
-        self.criterion = losses.CRITERIA[training.get("loss", "cross_entropy")]
-        self.done, self.seconds, self.run = 0, 0.0, ""
+        self.optimizer = optimizers.build(self.learning, training)
+        self.criterion = losses.criterion(training, settings["classes"])
+        self.autocast = models.autocast(training, self.device)
+        self.curves = Curves()
+        self.done, self.ended, self.seconds, self.run = 0, 0, 0.0, ""  # finished steps, finished epochs
         self.journal: Journal | None = None
         self.selected: dict[str, dict[str, Any]] = {}
         self.resume = folder / "resume"
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do: all steps are done, or early stopping ended it after a whole epoch."""
+        patience = self.settings["training"].get("early_stopping")
+        if patience and self.ended and self.done == self.ended * self.steps:
+            return self.ended - self.selected["model"]["epoch"] >= patience or self.done >= self.total
+        return self.done >= self.total
 
     # ---- start and resume ------------------------------------------------------------------------------
 
@@ -78,8 +78,15 @@ class Cell:
         self.steps = steps
         self.total = steps * self.settings["training"]["epochs"]
         self.labelled = labelled
+        if self.settings["training"].get("early_stopping") and self.objective.keep != "best":
+            raise SegShiftError(
+                f"{self.settings['cell']}: early_stopping looks at validation labels, which this adaptation "
+                "must not; say early_stopping: null for it"
+            )
         self.started = time.monotonic()
         self._load()
+        if not self.done:  # of an earlier training
+            shutil.rmtree(self.folder / "snapshots", ignore_errors=True)
         self.journal = Journal(self.folder)
         self.run = self.run or f"{int(time.time() * 1000):x}{os.getpid():x}"
         self.journal.start(self.run, self._parameters(), _tags(self.device))
@@ -119,7 +126,8 @@ class Cell:
                 tensor.copy_(state["tensors"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.load_state(state["objective"])
-        for name in ("done", "seconds", "run", "selected"):
+        self.curves.load_state(state["curves"])
+        for name in STATE:
             setattr(self, name, state[name])
 
     def save(self) -> None:
@@ -128,8 +136,9 @@ class Cell:
         self.seconds += time.monotonic() - self.started
         self.started = time.monotonic()
         state = {"identity": self.identity, "optimizer": self.optimizer.state_dict(), "tensors": self.tensors}
-        state |= {name: getattr(self, name) for name in ("done", "seconds", "run", "selected")}
-        models.save(state | {"objective": self.objective.state()}, self.resume / "state.ckpt")
+        state |= {name: getattr(self, name) for name in STATE}
+        state |= {"objective": self.objective.state(), "curves": self.curves.state()}
+        models.save(state, self.resume / "state.ckpt")
         named = {self._selected_file(role).name for role in self.selected}
         for file in self.resume.glob("*-*.ckpt"):
             if file.name not in named:
@@ -138,7 +147,7 @@ class Cell:
     # ---- a step ----------------------------------------------------------------------------------------
 
     def step(self, batch: Batch, points: int) -> None:
-        """One step of the optimizer.
+        """One step of the optimizer, on a batch that is passed through the model in parts of ``batch_size``.
 
         Raises:
             SegShiftError: the loss is not finite.
@@ -147,19 +156,46 @@ class Cell:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        loss, numbers = self.objective.loss(batch, self.done)
-        if loss is not None:
-            if not torch.isfinite(loss):
-                raise SegShiftError(f"{self.settings['cell']}: the loss is {loss.item()} at step {self.done}")
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        taught, numbers = self._backward(batch)
+        if taught:
+            numbers["gradient_norm"] = float(self._clip())
             self.optimizer.step()
             self.objective.after_step()
-            numbers = {"loss": loss.item(), **numbers}
+        self.curves.add(numbers | {"learning_rate": rate})
         if self.done % max(1, self.total // points) == 0 or self.done + 1 == self.total:
             values = {f"train/{name}": value for name, value in numbers.items()}
             self.journal.log(self.done, values | {"train/learning_rate": rate})
         self.done += 1
+
+    def _backward(self, batch: Batch) -> tuple[bool, dict[str, float]]:
+        """Gradients of a batch, part by part; did anything teach, and the parts' numbers, weighted by size.
+
+        The loss is the mean over the batch where it is a mean over slices; parts that teach nothing add
+        nothing.
+        """
+        numbers, taught = Curves(), False
+        size, whole = self.settings["training"]["batch_size"], len(batch.images)
+        for start in range(0, whole, size):
+            one = batch if whole <= size else part(batch, slice(start, start + size))
+            share = len(one.images) / whole
+            with self.autocast():
+                loss, said = self.objective.loss(one, self.done)
+            numbers.add(said)
+            if loss is not None:
+                if not torch.isfinite(loss):
+                    cell = self.settings["cell"]
+                    raise SegShiftError(f"{cell}: the loss is {loss.item()} at step {self.done}")
+                (loss if one is batch else loss * share).backward()
+                numbers.add({"loss": loss.item()}, share)
+                taught = True
+        return taught, numbers.means()
+
+    def _clip(self) -> Tensor:
+        """Norm of the gradient of all that learns, before it is clipped where the settings say so."""
+        if limit := self.settings["training"].get("clip_gradients"):
+            return nn.utils.clip_grad_norm_(self.learning, limit)
+        return nn.utils.get_total_norm([p.grad for p in self.learning if p.grad is not None])
 
     def validation_loss(self, outputs: list[Tensor], labels: Tensor) -> float:
         """The training loss on validation slices; source training and adaptations by labels alike."""
@@ -181,15 +217,23 @@ class Cell:
             names = self.settings["classes"][1:]
             values = {"validation/loss": loss, "validation/dice": dice}
             values |= {f"validation/dice/{name}": value for name, value in zip(names, by_class, strict=True)}
-            self.journal.log(
-                self.done - 1, {name: value for name, value in values.items() if value is not None}
-            )
+        else:
+            values = {}
+        values |= self.curves.end()
+        self.journal.log(self.done - 1, {name: value for name, value in values.items() if value is not None})
+        self.ended = epoch
         left = (self.total - self.done) * (time.monotonic() - self.started + self.seconds) / max(self.done, 1)
         shown = "" if dice is None else f" validation Dice {dice:.2f}, loss {loss:.4f},"
         print(
             f"{self.settings['cell']}: epoch {epoch} of {self.total // self.steps},{shown} {left:.0f} s left",
             flush=True,
         )
+
+    def picture(self, shown: dict[str, tuple[Any, Any, Any]]) -> None:
+        """Write the picture of the epoch that just ended: captions, and image, truth and prediction of each."""
+        name = f"{self.settings['cell']}, epoch {self.ended} of {self.total // self.steps}"
+        file = snapshots.write(self.folder, self.ended, name, shown, len(self.settings["classes"]))
+        self.journal.event("picture", step=self.done - 1, key="validation/slices", file=f"snapshots/{file.name}")
 
     def _keep(self, role: str, epoch: int, score: float, dice: float | None, loss: float | None) -> None:
         if role in self.selected and score <= self.selected[role]["score"]:
@@ -210,7 +254,7 @@ class Cell:
 
     def finish(self, more: dict[str, Any]) -> None:
         """Put the selected weights and run.json in place, each by rename; run.json comes last."""
-        epochs = self.settings["training"]["epochs"]
+        epochs = self.done // self.steps
         if "adaptation" in self.settings:
             role = "last" if self.objective.keep == "best" else "model"
             self._keep(role, epochs, 0.0, None, None)
@@ -231,6 +275,7 @@ class Cell:
             **self.identity,
             "seed": self.settings["seed"],
             "labelled": self.labelled,
+            "epochs": epochs,
             "best": {key: best[key] for key in ("epoch", "dice", "loss")},
             "device": str(self.device),
             "device_seconds": round(seconds, 1),
@@ -240,6 +285,19 @@ class Cell:
         part.rename(ready)
         self.journal.end("FINISHED")
         place(self.folder)
+
+
+def part(batch: Batch, where: slice) -> Batch:
+    """Some slices of a batch; where ``plain`` is ``images``, it stays so."""
+    images = batch.images[where]
+    return replace(
+        batch,
+        images=images,
+        plain=images if batch.plain is batch.images else batch.plain[where],
+        labels=batch.labels[where],
+        labelled=batch.labelled[where],
+        maps=None if batch.maps is None else [one[where] for one in batch.maps],
+    )
 
 
 def place(folder: Path) -> bool:

@@ -5,11 +5,12 @@ Plain Python and pydantic: no torch, no Snakemake, for every cluster job reads t
 
 import re
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from segshift.errors import unknown
+from segshift.evaluation import Evaluation
 from segshift.table_entries import TableEntry
 
 NAME = re.compile(r"[a-z0-9_]+")
@@ -39,13 +40,15 @@ class Entry(Strict):
 
 class Backbone(Entry):
     """``weights: null`` with ``init_seed`` is a random twin; ``calibrate`` takes its batch-norm statistics
-    from data. ``neck`` names weights whose neck a head's own starts from."""
+    from data. ``neck`` names weights whose neck a head's own starts from. ``crop: patch``: of images and
+    labels the centre is taken, its sides multiples of the patch, in training and evaluation alike."""
 
     image_size: int = Field(gt=0)
     weights: str | None = None
     neck: str | None = None
     init_seed: int | None = None
     calibrate: bool = False
+    crop: Literal["none", "patch"] = "none"
 
 
 class Tuning(Entry):
@@ -79,8 +82,10 @@ class Dataset(Entry):
     patients: str | None = (
         None  # pool of patients; domains that share patients share a pool. Default: the entry's name
     )
+    form_of: str | None = None  # another entry with the same data in another form: `siblings` takes one form
     splits: str | None = None  # a file below config/ with the patients of each split
-    labels: dict[int, str] | None = None  # raw value -> class name; default: a raw value is a class index
+    # raw value -> class name, or a file below config/ that says it; default: a raw value is a class index
+    labels: dict[int, str] | None = None
     preprocess: list[str | dict[str, dict[str, Any] | None]] = []
     version: int | None = None  # raise it when the raw files changed under the same names
 
@@ -104,6 +109,16 @@ class Weights(Strict):
     note: str | None = None
 
 
+# What a training setting is for: another one, and the values of it that look at this one.
+NEEDS = {
+    "momentum": ("optimizer", "sgd", "rmsprop"),
+    "power": ("schedule", "polynomial"),
+    "class_weights": ("loss", "cross_entropy", "dice_cross_entropy", "focal", "focal_dice"),
+    "label_smoothing": ("loss", "cross_entropy", "dice_cross_entropy"),
+    "focal_gamma": ("loss", "focal", "focal_dice"),
+}
+
+
 class Training(Strict):
     """Every setting of a training, merged from the lines of ``training.yaml``.
 
@@ -113,16 +128,39 @@ class Training(Strict):
     learning_rate: float = Field(gt=0)
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    accumulate: int = Field(1, gt=0)  # batches of one step
+    early_stopping: int | None = Field(None, gt=0)  # epochs without a better validation Dice
+    optimizer: Literal["adamw", "adam", "nadam", "radam", "rmsprop", "sgd"] = "adamw"
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["linear", "constant"] = "linear"
+    momentum: float = Field(0.0, ge=0, lt=1)
+    clip_gradients: float | None = Field(None, gt=0)  # largest norm
+    schedule: Literal["linear", "cosine", "polynomial", "constant"] = "linear"
     warm_up: float = Field(0.05, ge=0, le=1)  # fraction of the steps
-    loss: Literal["cross_entropy", "dice", "dice_cross_entropy"] = "cross_entropy"
+    power: float = Field(0.9, gt=0)
+    loss: Literal["cross_entropy", "dice", "dice_cross_entropy", "focal", "focal_dice"] = "cross_entropy"
+    class_weights: dict[str, Annotated[float, Field(ge=0)]] | None = None  # by class name; others weigh 1
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    focal_gamma: float = Field(2.0, ge=0)
     sampling: Literal["uniform", "rare_class"] = "uniform"
+    sampling_temperature: float = Field(0.1, gt=0)
+    sampling_pixels: int = Field(4, gt=0)  # a slice with fewer of a class does not show it
     augment: dict[str, dict[str, Any] | None] = {}
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    channels_last: bool = False
     cpu_threads: int = Field(1, gt=0)  # changes the last bits on a CPU
     cache_features: Literal["none", "float32", "float16"] = "none"
     cache_limit: float = Field(4.0, gt=0)  # GB
+
+    @field_validator(*NEEDS)
+    @classmethod
+    def _used(cls, value: Any, info: ValidationInfo) -> Any:
+        """A setting that would do nothing is a mistake."""
+        other, *choices = NEEDS[info.field_name]
+        named = info.data.get(other)  # None: that one is a mistake itself, and is told
+        if value != cls.model_fields[info.field_name].default and named not in (None, *choices):
+            raise ValueError(f"does nothing with {other}: {named}, only with {' or '.join(choices)}")
+        return value
 
 
 class Line(Strict):
@@ -143,10 +181,14 @@ class Experiment(Strict):
 
 
 class Tracking(Strict):
-    """``uri`` is an MLflow tracking server; without one, a database below ``results/``."""
+    """``uri`` is an MLflow tracking server; without one, a database below ``results/``.
+
+    ``address``: where a browser finds MLflow's pages, if not at ``uri`` nor where `segshift ui` shows them.
+    """
 
     uri: str | None = None
     experiment: str = "segshift"
+    address: str | None = None
 
 
 class Project(Strict):
@@ -156,6 +198,7 @@ class Project(Strict):
     raw: str = "data"
     weights: str = "weights"
     tracking: Tracking = Tracking()
+    evaluation: Evaluation = Evaluation()
 
 
 class Config(Strict):
@@ -174,7 +217,7 @@ class Config(Strict):
     experiments: dict[str, Experiment]
     labels: dict[str, dict[str, str]]
     tables: dict[str, TableEntry] = {}  # none: a table an experiment
-    splits: dict[str, dict[str, list[str]]] = {}
+    splits: dict[str, dict[str, Any]] = {}  # patients of each split, or `draw`: how many each will have
 
     @model_validator(mode="before")
     @classmethod

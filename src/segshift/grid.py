@@ -138,7 +138,7 @@ class Grid:
         anatomy = self.config.datasets[source].anatomy
         where = f"{self.config.folder}/experiments.yaml: {name}: targets"
         if pinned == "siblings":
-            names = [d for d, entry in self.config.datasets.items() if entry.anatomy == anatomy]
+            names = self._siblings(source)
         elif anatomy in pinned:
             names = pinned[anatomy]
         else:
@@ -151,6 +151,16 @@ class Grid:
             if (other := self.config.datasets[target].anatomy) != anatomy:
                 raise SegShiftError(f"{where}: {target} shows the {other}, not the {anatomy}")
         return [source] + [target for target in names if target != source]
+
+    def _siblings(self, source: str) -> list[str]:
+        """Datasets of the source's anatomy, each in one form: the source in its own, others in the first."""
+        anatomy, same = self.config.datasets[source].anatomy, self.form(source)
+        named = [name for name, entry in self.config.datasets.items() if entry.anatomy == anatomy]
+        return [name for name in named if name == source or (name == self.form(name) and name != same)]
+
+    def form(self, dataset: str) -> str:
+        """The dataset of which one is another form; itself where its entry has no `form_of`."""
+        return self.config.datasets[dataset].form_of or dataset
 
     # ---- what a cell had seen before -------------------------------------------------------------------
 
@@ -181,7 +191,7 @@ class Grid:
             return None
         anatomy = self.config.datasets[target].anatomy
         for dataset, weights in seen.items():
-            if policy == "drop_target" and dataset == target and target != model.source:
+            if policy == "drop_target" and dataset in (target, self.form(target)) and target != model.source:
                 return f"{weights} was pretrained on {dataset}"
             if policy == "drop_anatomy" and self.config.datasets[dataset].anatomy == anatomy:
                 return f"{weights} was pretrained on {dataset}, so its {anatomy} is left out"
@@ -236,63 +246,6 @@ class Grid:
         """Paths of the models whose scores an experiment's table is made of, where they can be made."""
         models = dict.fromkeys(model.path for model, _ in self.experiments[experiment].scores)
         return [path for path in models if self.targets.get(path)]
-
-    def digest(self, experiment: str) -> str:
-        """Digest of what a table shows beside numbers: which scores, what is left out, title and labels."""
-        entry, expanded = self.config.experiments[experiment], self.experiments[experiment]
-        scores = [(model.path, target, self.planned(model, target)) for model, target in expanded.scores]
-        left_out = [(model.path, target, reason) for model, target, reason in expanded.left_out]
-        shown = [entry.title, self.config.labels, scores, left_out]
-        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def built(self) -> list[str]:
-        """Experiments that `all` builds: those of which something can be made."""
-        return [
-            name for name in self.experiments if self.config.experiments[name].in_all and self.scored(name)
-        ]
-
-    @property
-    def tables(self) -> list[str]:
-        """Tables that `all` builds: those of tables.yaml with anything to show, or else one an experiment."""
-        entries = self.config.tables
-        return [name for name in entries if self._makes(name)] if entries else self.built
-
-    def _makes(self, table: str) -> bool:
-        entry = self.config.tables[table]
-        experiments = [name for name in entry.experiments if self.config.experiments[name].in_all]
-        if not entry.in_all or (entry.experiments and not experiments):
-            return False
-        return not entry.experiments or any(
-            not self.planned(model, target) and self.shows(table, model, target)
-            for name in experiments
-            for model, target in self.experiments[name].scores
-        )
-
-    def shows(self, table: str, model: Model, target: str) -> bool:
-        """True if a table's `where` keeps a score; one from before adaptation is of every adaptation."""
-        axes = model._asdict() | {"anatomy": self.config.datasets[model.source].anatomy}
-        axes["adapt"] = model.adapt or "none"
-        return all(
-            axes[axis] in names or (axis == "adapt" and target == model.source)
-            for axis, names in self.config.tables[table].where.items()
-        )
-
-    def needs(self, table: str) -> tuple[list[str], list[str]]:
-        """Experiments whose scores a table of tables.yaml shows, and datasets that it counts, if any."""
-        entry = self.config.tables[table]
-        known = self.datasets()
-        datasets = [name for name in getattr(entry, "expected", ()) if name in known]
-        return [name for name in entry.experiments if self.scored(name)], datasets
-
-    def table_digest(self, table: str) -> str:
-        """Digest of what a table of tables.yaml shows beside numbers: its entry, names, and as ``digest``."""
-        entry = self.config.tables[table]
-        datasets = {name: self.config.datasets[name] for name in getattr(entry, "expected", ())}
-        names = {name: [data.anatomy, data.modality, data.module] for name, data in datasets.items()}
-        digests = [self.digest(name) for name in entry.experiments]
-        shown = [entry.model_dump(), names, digests, self.config.labels]
-        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def datasets(self) -> list[str]:
         """Datasets that can be prepared."""
@@ -387,10 +340,14 @@ class Grid:
             first = error.errors()[0]
             key = str(first["loc"][0])
             line = f"entry {merged[key][1]}: {key}" if key in merged else f"{key} of {model.path}"
-            raise SegShiftError(
-                f"{self.config.folder}/training.yaml: {line}: {first['msg'].lower()}"
-            ) from None
+            sentence = first["msg"].lower().removeprefix("value error, ")
+            raise SegShiftError(f"{self.config.folder}/training.yaml: {line}: {sentence}") from None
         values = checked.model_dump(exclude_unset=True)
+        classes = self.config.anatomies[self.config.datasets[model.source].anatomy].classes
+        for name in values.get("class_weights") or ():
+            if name not in classes:
+                where = f"{self.config.folder}/training.yaml: entry {merged['class_weights'][1]}"
+                raise unknown(f"{where}: class_weights: unknown class", name, classes)
         return {key: (values[key], number) for key, (_, number) in merged.items()}
 
 

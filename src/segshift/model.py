@@ -3,31 +3,43 @@ learned."""
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segshift import plugins, weights
 from segshift.contracts import Backbone, Head, check_keys, set_mode, trained_state
 from segshift.errors import SegShiftError
+from segshift.layers.images import resize
 from segshift.paths import Results
 from segshift.sampling import key
 from segshift.settings import digest
 
-ENGINE_KEYS = ("weights", "init_seed", "calibrate", "side", "init")  # of entries, not of modules
+ENGINE_KEYS = ("weights", "init_seed", "calibrate", "crop", "side", "init")  # of entries, not of modules
 
 
 class Segmenter(nn.Module):
-    """Slices (B, 1, H, W) in [0, 1] to logits at the slices' size."""
+    """Slices (B, 1, H, W) in [0, 1] to logits at the slices' size.
 
-    def __init__(self, backbone: Backbone, head: Head, taps: list[int]) -> None:
+    Args:
+        backbone: a tuned backbone.
+        head: built on its tapped maps.
+        taps: indices of these maps.
+        crop: what reads slices for it crops them to multiples of this, see ``segshift.slices.crop``.
+        resize: how logits come to the slices' size: ``bilinear``, or ``area`` as in the thesis's code.
+    """
+
+    def __init__(
+        self, backbone: Backbone, head: Head, taps: list[int], crop: int = 1, resize: str = "bilinear"
+    ) -> None:
         super().__init__()
         self.backbone, self.head, self.taps = backbone, head, taps
+        self.crop, self.resize = crop, resize
 
     def train(self, mode: bool = True) -> "Segmenter":
         """Training mode, with frozen roots left in evaluation mode."""
@@ -39,11 +51,10 @@ class Segmenter(nn.Module):
         return self.backbone(images.expand(-1, 3, -1, -1), self.taps)
 
     def decode(self, maps: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
-        """The head's outputs as logits (B, classes, H, W), brought to ``size`` bilinearly."""
-        return [
-            F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-            for logits in self.head(maps)
-        ]
+        """The head's outputs as logits (B, classes, H, W), brought to ``size``; never in half precision."""
+        halves = (torch.bfloat16, torch.float16)
+        outputs = [one.float() if one.dtype in halves else one for one in self.head(maps)]
+        return [resize(logits, size, self.resize) for logits in outputs]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """All outputs of the head at the images' size."""
@@ -65,8 +76,11 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
     first = settings[0]
     backbone = _backbone(first["backbone"], first, "backbone", results)
     tuning = first["tuning"]
+    patch = backbone.maps[backbone.last].stride if first["backbone"].get("crop") == "patch" else 1
     with seeded(first["seed"], "tuning"):
         side = _backbone(tuning["side"], first, "side", results) if tuning.get("side") else None
+        if side and tuning["side"].get("crop") == "patch":
+            patch = side.maps[side.last].stride
         backbone = plugins.build("tunings", _own(tuning), backbone, **({"side": side} if side else {}))
     taps = [plugins.load("heads", one["head"]["module"]).taps(backbone) for one in settings]
     backbone.use(sorted({tap for some in taps for tap in some}))
@@ -80,7 +94,8 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
                 part: read_weights(results, one, name) for part, name in one["head"]["init"].items() if name
             }
             plugins.load("heads", one["head"]["module"]).load(head, states)
-        models.append(Segmenter(backbone, head, tapped))
+        how = first["backbone"].get("resize", "bilinear")
+        models.append(Segmenter(backbone, head, tapped, patch, how))
     return models
 
 
@@ -141,6 +156,16 @@ def kept(model: Segmenter, settings: dict[str, Any]) -> dict[str, Tensor]:
     return trained_state(model, keeps_everything(settings)) | {
         f"head.{name}": one for name, one in head.items()
     }
+
+
+def autocast(training: dict[str, Any], device: torch.device) -> Callable[[], AbstractContextManager]:
+    """Makes the context in which a model is passed through in training: ``precision`` of its settings.
+
+    Weights, gradients, optimizer and losses stay in float32; a finished model is scored in float32.
+    """
+    if training.get("precision", "float32") == "float32":
+        return nullcontext
+    return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Slices of a prepared dataset, on their way into batches. Workers only read and draw; nothing is random
 here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +10,27 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from segshift import augment, sampling
+from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
 
 CHUNK = 8  # slices that go through a network at once wherever the bits must not depend on anything else
+
+
+def crop(slices: Tensor, multiple: int) -> Tensor:
+    """The centre (..., h, w) of slices (..., H, W), both sides the largest multiples that fit.
+
+    The odd pixel is cut off at the end.
+
+    Raises:
+        SegShiftError: a side is shorter than ``multiple``.
+    """
+    sides = slices.shape[-2:]
+    if min(sides) < multiple:
+        raise SegShiftError(f"crop: patch: slices of {sides[0]} x {sides[1]} hold no patch of {multiple} px")
+    rows, columns = (
+        slice(side % multiple // 2, side % multiple // 2 + side - side % multiple) for side in sides
+    )
+    return slices[..., rows, columns]
 
 
 class Draw(NamedTuple):
@@ -42,31 +60,38 @@ class TrainingSlices(Dataset):
         labelled: the patients whose labels may be used; others' labels never leave the file.
         recipe: ``augment`` of ``training.yaml``.
         seed: the cell's.
+        splits: whose slices there are; of other splits than ``train`` all are drawn, and no label is used.
     """
 
     def __init__(
-        self, prepared: Prepared, patients: list[str], labelled: list[str], recipe: dict, seed: int
-    ) -> None:
+        self, prepared: Prepared, patients: list[str], labelled: list[str], recipe: dict, seed: int,
+        splits: Sequence[str] = ("train",),
+    ) -> None:  # fmt: skip
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
-        self.labelled = set(labelled)
-        everyone = list(zip(prepared.volumes("train"), prepared.counts("train"), strict=True))
-        chosen = [(volume, counts) for volume, counts in everyone if volume.patient in set(patients)]
-        self.slices = [(volume, z) for volume, _ in chosen for z in range(volume.slices)]
-        self.counts = np.concatenate([counts for _, counts in chosen])
-        #: An epoch has as many draws as the training split has slices, whichever of them are drawn.
-        self.draws = sum(volume.slices for volume, _ in everyone)
+        everyone = [(split, volume) for split in splits for volume in prepared.volumes(split)]
+        chosen = [(s, volume) for s, volume in everyone if s != "train" or volume.patient in set(patients)]
+        self.slices = [(split, volume, z) for split, volume in chosen for z in range(volume.slices)]
+        known = set(labelled)
+        self.labelled = np.array([split == "train" and v.patient in known for split, v, _ in self.slices])
+        counts = {(s, v.id): c for s in splits
+                  for v, c in zip(prepared.volumes(s), prepared.counts(s), strict=True)}  # fmt: skip
+        #: Pixels of each class in each slice; none where labels must not be looked at.
+        self.counts = np.concatenate([counts[split, volume.id] for split, volume in chosen])
+        self.counts[~self.labelled] = 0
+        #: An epoch has as many draws as these splits have slices, whichever of them are drawn.
+        self.draws = sum(volume.slices for _, volume in everyone)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def image(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Image and label of a slice, as prepared."""
-        volume, z = self.slices[index]
-        return self.prepared.slice("train", volume.id, z)
+        split, volume, z = self.slices[index]
+        return self.prepared.slice(split, volume.id, z)
 
     def __getitem__(self, draw: Draw) -> tuple[Any, ...]:
         image, label = self.image(draw.index)
-        labelled = self.slices[draw.index][0].patient in self.labelled
+        labelled = bool(self.labelled[draw.index])
         if not labelled:
             label = np.zeros_like(label)
         drawn = augment.draw(self.recipe, self.seed, draw.epoch, draw.position, image.shape)
@@ -123,10 +148,17 @@ class Chunk(NamedTuple):
 
 
 class VolumeChunks(Dataset):
-    """The volumes of a split, chunk by chunk, in fixed order."""
+    """The volumes of a split, chunk by chunk, in fixed order; of each slice what ``crop`` leaves.
 
-    def __init__(self, prepared: Prepared, split: str) -> None:
+    Args:
+        prepared: a dataset.
+        split: one of its splits.
+        multiple: see ``crop``.
+    """
+
+    def __init__(self, prepared: Prepared, split: str, multiple: int = 1) -> None:
         self.prepared, self.split, self.volumes = prepared, split, prepared.volumes(split)
+        self.multiple = multiple
         self.chunks, self.slices = [], 0
         for number, volume in enumerate(self.volumes):
             for start in range(0, volume.slices, CHUNK):
@@ -140,4 +172,5 @@ class VolumeChunks(Dataset):
         number, start, stop, first = self.chunks[index]
         pairs = [self.prepared.slice(self.split, self.volumes[number].id, z) for z in range(start, stop)]
         images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-        return Chunk(number, first, torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
+        images, labels = (crop(torch.from_numpy(array), self.multiple) for array in (images, labels))
+        return Chunk(number, first, images.unsqueeze(1), labels.long())

@@ -18,14 +18,14 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segshift import augment, features, metrics
+from segshift import augment, features, metrics, snapshots
 from segshift.cell import Cell
 from segshift.contracts import Batch, is_frozen, set_mode
 from segshift.errors import SegShiftError
 from segshift.features import FeatureCache
 from segshift.prepared import Prepared
 from segshift.sampling import key
-from segshift.slices import CHUNK, Chunk, Drawn, Positions, TrainingSlices, VolumeChunks, collate
+from segshift.slices import CHUNK, Chunk, Drawn, Positions, TrainingSlices, VolumeChunks, collate, crop
 
 SAVE_EVERY = 60.0  # seconds between saves within an epoch; no number depends on it
 POINTS = 200  # of a training curve
@@ -65,7 +65,8 @@ class Training(pl.LightningModule):
         labelled = cells[0].objective.labelled(patients, settings["seed"])
         used = cells[0].objective.used(patients, labelled)
         self.train_slices = TrainingSlices(prepared, used, labelled, self.recipe, settings["seed"])
-        self.validation = VolumeChunks(prepared, "validation")
+        self.multiple = cells[0].model.crop
+        self.validation = VolumeChunks(prepared, "validation", self.multiple)
         training = settings["training"]
         how, batch_size = training.get("sampling", "uniform"), training["batch_size"]
         if how == "rare_class" and set(used) - set(labelled):
@@ -73,27 +74,35 @@ class Training(pl.LightningModule):
                 f"{settings['cell']}: sampling: rare_class counts labels of patients whose labels must not "
                 "be looked at; say sampling: uniform"
             )
-        self.positions = Positions(self.train_slices, how, batch_size, lambda: self.done)
+        size = batch_size * training.get("accumulate", 1)
+        self.positions = Positions(self.train_slices, how, size, lambda: self.done)
         self.steps = self.positions.steps
         self.epochs = settings["training"]["epochs"]
         self.shared = cells[0].model.backbone if is_frozen(cells[0].model.backbone) else None
         self.taps = sorted({tap for cell in cells for tap in cell.model.taps})
         self.caches: dict[str, FeatureCache] = {}
         self.stop: int | None = None
+        self.pictured, self.picture_epochs = snapshots.chosen(prepared), snapshots.epochs(self.epochs)
         for cell in cells:
             cell.begin(self.steps, labelled)
 
     @property
     def done(self) -> int:
-        """Finished steps: those of the cell that is furthest behind."""
-        return min(cell.done for cell in self.cells)
+        """Finished steps: those of the cell that is furthest behind, of those that still have some to do."""
+        return min((cell.done for cell in self.cells if not cell.over), default=self.cells[0].done)
+
+    def _due(self) -> list[Cell]:
+        """The cells whose epoch just ended; another may have been further when all were killed."""
+        return [cell for cell in self.cells if cell.done == self.done and cell.ended * self.steps < cell.done]
 
     # ---- features --------------------------------------------------------------------------------------
 
     def _union(self, images: Tensor) -> list[Tensor]:
         """All maps that any cell needs, from one pass through the frozen backbone."""
-        with torch.no_grad():
-            return self.shared(images.expand(-1, 3, -1, -1), self.taps)
+        size = max(self.settings["training"]["batch_size"], CHUNK)  # a larger batch goes through in parts
+        with torch.no_grad(), self.cells[0].autocast():
+            parts = [self.shared(part.expand(-1, 3, -1, -1), self.taps) for part in images.split(size)]
+        return parts[0] if len(parts) == 1 else [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
     def _maps(self, split: str, images: Tensor, indices: list[int] | slice) -> list[Tensor] | None:
         if self.shared is None:
@@ -128,7 +137,7 @@ class Training(pl.LightningModule):
         for first in range(0, len(self.train_slices), CHUNK):
             indices = range(first, min(first + CHUNK, len(self.train_slices)))
             images = [torch.from_numpy(self.train_slices.image(index)[0]) for index in indices]
-            yield first, torch.stack(images).unsqueeze(1)
+            yield first, crop(torch.stack(images).unsqueeze(1), self.multiple)
 
     # ---- Lightning's hooks -----------------------------------------------------------------------------
 
@@ -155,14 +164,23 @@ class Training(pl.LightningModule):
     def _note(self, number: int, frame: Any) -> None:
         self.stop = number
 
+    def on_train_epoch_start(self) -> None:
+        self.clock = time.monotonic()
+
     def training_step(self, drawn: Drawn, index: int) -> None:
         step = self.done
         images, plain, labels = augment.apply(drawn.images, drawn.labels, drawn.augmentation)
+        if self.multiple > 1:
+            same = plain is images
+            images, labels = crop(images, self.multiple), crop(labels, self.multiple)
+            plain = images if same else crop(plain, self.multiple)
         maps = self._maps("train", images, drawn.indices)
         for cell in self.cells:
-            if cell.done == step:  # another cell of the list may have been further when all were killed
+            if cell.done == step and not cell.over:  # another may have been further when all were killed
                 torch.manual_seed(key(self.settings["seed"], "step", step))
                 cell.step(Batch(images, plain, labels, drawn.labelled, self._own(cell, maps)), POINTS)
+                cell.curves.timed(len(images), time.monotonic() - self.clock)
+        self.clock = time.monotonic()
         if self.done % self.steps:
             self._between_steps()
 
@@ -180,6 +198,7 @@ class Training(pl.LightningModule):
             {
                 "confusion": torch.zeros(volumes, classes, classes, dtype=torch.int64),
                 "loss": [[] for _ in range(volumes)],
+                "shown": {},
             }
             for _ in self.cells
         ]
@@ -188,24 +207,39 @@ class Training(pl.LightningModule):
         set_mode(self.models, False)
         maps = self._maps("validation", chunk.images, slice(chunk.first, chunk.first + len(chunk.images)))
         for cell, tally in zip(self.cells, self.tallies, strict=True):
-            if cell.done == self.done:
+            if cell in self._due():
                 own = self._own(cell, maps)
-                own = cell.model.features(chunk.images) if own is None else own
-                outputs = cell.model.decode(own, chunk.images.shape[-2:])
+                with cell.autocast():
+                    own = cell.model.features(chunk.images) if own is None else own
+                    outputs = cell.model.decode(own, chunk.images.shape[-2:])
                 prediction = cell.model.predict(outputs).argmax(1)
+                self._show(chunk, prediction, tally["shown"])
                 matrix = metrics.confusion(prediction, chunk.labels, tally["confusion"].shape[1])
                 tally["confusion"][chunk.volume] += matrix.cpu()
                 tally["loss"][chunk.volume] += [cell.validation_loss(outputs, chunk.labels)]
         if self.stop:
             raise Interrupted(f"signal {self.stop} while validating after step {self.done}")
 
+    def _show(self, chunk: Chunk, prediction: Tensor, shown: dict[str, Any]) -> None:
+        """Keep image, truth and prediction of the slices that this epoch's picture shows."""
+        if self.done // self.steps not in self.picture_epochs:
+            return
+        for place in range(len(chunk.images)):
+            if caption := self.pictured.get(chunk.first + place):
+                slices = (chunk.images[place, 0], chunk.labels[place], prediction[place])
+                shown[caption] = tuple(one.cpu().numpy() for one in slices)
+
     def on_train_epoch_end(self) -> None:
+        due = self._due()
         for cell, tally in zip(self.cells, getattr(self, "tallies", [None] * len(self.cells)), strict=True):
-            if cell.done == self.done:
+            if cell in due:
                 cell.end_epoch(
                     self.done // self.steps, *(self._validated(tally) if tally else (None, None, None))
                 )
+                if tally and tally["shown"]:
+                    cell.picture(tally["shown"])
         self.save()
+        self.trainer.should_stop = all(cell.over for cell in self.cells)
         if self.stop:
             raise Interrupted(f"signal {self.stop} after epoch {self.done // self.steps}")
 
@@ -237,9 +271,10 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
     _quiet()
     torch.set_num_threads(cells[0].settings["training"].get("cpu_threads", 1))
     training = Training(cells, prepared, workers)
-    if training.done >= training.epochs * training.steps:
+    if all(cell.over for cell in cells):
         return
     training.to(cells[0].device)
+    _compile(cells)
     training.fill_caches()
     training.saved = time.monotonic()
     validated = any(cell.objective.keep == "best" for cell in cells)
@@ -260,6 +295,14 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
         inference_mode=False,
     )
     trainer.fit(training)
+
+
+def _compile(cells: list[Cell]) -> None:
+    """``torch.compile`` where the settings ask for it; a shared backbone once."""
+    if cells[0].settings["training"].get("compile"):
+        parts = [part for cell in cells for part in (cell.model.backbone, cell.model.head)]
+        for part in {id(part): part for part in parts}.values():
+            part.compile()
 
 
 def _quiet() -> None:

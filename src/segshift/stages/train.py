@@ -117,8 +117,9 @@ def _fit(
     built = models.build(settings, results)
     _share(built, settings)
     _calibrate(built, settings[0], results)
-    cells = [
-        _cell(folder, one, model.to(device), results)
+    layout = torch.channels_last if settings[0]["training"].get("channels_last") else torch.preserve_format
+    cells = [  # a module changes its layout in place only before its tensors have names in a checkpoint
+        _cell(folder, one, model.to(device, memory_format=layout), results)
         for (folder, one), model in zip(todo, built, strict=True)
     ]
     try:
@@ -182,7 +183,8 @@ def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results:
     source's."""
     if not settings["backbone"].get("calibrate") or "adaptation" in settings:
         return
-    chunks = VolumeChunks(Prepared(results.data(settings["source"]["dataset"])), "train")
+    source = Prepared(results.data(settings["source"]["dataset"]))
+    chunks = VolumeChunks(source, "train", built[0].crop)
     taps = sorted({tap for model in built for tap in model.taps})
     models.calibrate(built[0].backbone, taps, (chunks[index].images for index in range(len(chunks))))
 
