@@ -83,6 +83,7 @@ def _check_references(config: Config) -> None:
                 f"{config.folder}/datasets.yaml: {name}: unknown anatomy", dataset.anatomy, config.anatomies
             )
 
+        known(f"datasets.yaml: {name}: form_of", dataset.form_of, "datasets")
 
 def _check_siblings(config: Config) -> None:
     """Datasets of one anatomy are scored on each other: same plane, same classes, sane label maps and

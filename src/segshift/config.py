@@ -7,15 +7,16 @@ What may stand there is in ``entries.py``, what must fit together in ``checking.
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from segshift import splits
 from segshift.checking import check
-from segshift.entries import FILES, OPTIONAL, SPLITS, Config
+from segshift.entries import FILES, OPTIONAL, Config
 from segshift.errors import SegShiftError, unknown
+from segshift.splits import LOADER, read_yaml
 from segshift.table_entries import DatasetTable, ScoreTable, SelectionTable
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+__all__ = ["LOADER", "read", "read_yaml"]
 
 
 def read(folder: str | Path) -> Config:
@@ -30,37 +31,18 @@ def read(folder: str | Path) -> Config:
     files = [name for name in FILES if name not in OPTIONAL or (folder / f"{name}.yaml").exists()]
     data: dict[str, Any] = {name: read_yaml(folder / f"{name}.yaml") for name in files}
     data["training"] = data["training"] or []
+    for name, entry in data["datasets"].items():
+        if isinstance(entry, dict) and isinstance(file := entry.get("labels"), str):
+            data["datasets"][name] = entry | {"labels": splits.label_map(folder / file)}
     try:
         config = Config(folder=str(folder), **data)
     except ValidationError as error:
         raise SegShiftError(_sentence(folder, error)) from None
     for entry in config.datasets.values():
         if entry.splits:
-            config.splits[entry.splits] = _splits(folder / entry.splits)
+            config.splits[entry.splits] = splits.read(folder / entry.splits)
     check(config)
     return config
-
-
-def read_yaml(file: Path) -> Any:
-    """The content of a YAML file; an empty one is an empty dict.
-
-    Raises:
-        SegShiftError: it is missing, or is not YAML; the line is named.
-    """
-    try:
-        return yaml.load(file.read_text(), LOADER) or {}
-    except FileNotFoundError:
-        raise SegShiftError(f"{file} is missing") from None
-    except yaml.YAMLError as error:
-        raise SegShiftError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _splits(file: Path) -> dict[str, list[str]]:
-    splits = read_yaml(file)
-    for split in splits:
-        if split not in SPLITS:
-            raise unknown(f"{file}: split", split, SPLITS)
-    return {split: [str(patient) for patient in splits.get(split, [])] for split in SPLITS}
 
 
 def _sentence(folder: Path, error: ValidationError) -> str:

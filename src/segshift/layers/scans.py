@@ -1,17 +1,7 @@
 """Files of one scan in any of the usual formats, brought to the axes of the prepared data.
 
 NIfTI and FreeSurfer's MGZ through nibabel; NRRD, MetaImage and folders of DICOM slices through SimpleITK.
-Their orientation is undone here: arrays are brought to the closest RAS+ axes, then sliced along ``plane`` and
-laid out as radiologists look at them:
-
-======== =============================== =================== ====================
-plane    slices                          row 0               column 0
-======== =============================== =================== ====================
-axial    inferior to superior            anterior            the patient's right
-coronal  posterior to anterior           superior            the patient's right
-sagittal the patient's left to right     superior            anterior
-======== =============================== =================== ====================
-
+Their orientation is undone: arrays are sliced along ``plane`` and laid out as ``layers/orientation.py`` says.
 Nothing is interpolated; affines map the indices (z, y, x) of the returned arrays to the file's scanner space.
 """
 
@@ -25,10 +15,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from segshift.errors import SegShiftError
+from segshift.layers import orientation
 from segshift.volumes import Volume, integers
 
-# axes of an RAS+ array that become slices, rows and columns; rows and columns are reversed
-PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
 TOLERANCE = 1e-3  # mm, between the affines of an image and its label
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 NIBABEL = (".nii", ".nii.gz", ".hdr", ".img", ".mgz", ".mgh")
@@ -36,41 +25,66 @@ SUFFIXES = (*NIBABEL, *ITK)
 BROKEN = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error)
 
 
-def read(image: Path, label: Path, plane: str, channel: int | None = None) -> Volume:
-    """A scan and its label, laid out as the head of this file says.
+def read(
+    image: Path, label: Path, plane: str, channel: int | None = None, mask: Path | None = None
+) -> Volume:
+    """A scan, its label and, if there is one, its mask, laid out along ``plane``.
 
     Raises:
         SegShiftError: a missing, truncated or other file; 4D without ``channel``; image and label of
             different shape or affine; a label that holds no class numbers.
     """
     array, affine = load(image, channel)
-    values, label_affine = load(label, None)
-    names = f"{image} and its label {label.name}"
+    label_array = integers(_beside(label, "label", image, array, affine), str(label))
+    inside = None if mask is None else _beside(mask, "mask", image, array, affine) != 0
+    return _volume(array, affine, plane, image, label_array, inside)
+
+
+def read_image(file: Path, plane: str, channel: int | None = None) -> Volume:
+    """A scan without label, laid out the same way.
+
+    Raises:
+        SegShiftError: a missing, truncated or other file, or 4D without ``channel``.
+    """
+    return _volume(*load(file, channel), plane, file)
+
+
+def _volume(
+    array: np.ndarray,
+    affine: np.ndarray,
+    plane: str,
+    file: Path,
+    label: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> Volume:
+    spacing = tuple(float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
+    try:
+        return orientation.turn(Volume(array.astype(np.float32), label, spacing, affine, mask), plane)
+    except SegShiftError as error:
+        raise SegShiftError(f"{file}: {error}") from None
+
+
+def _beside(file: Path, what: str, image: Path, array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """The array of a label or mask, after comparing its geometry with the image's."""
+    values, own = load(file, None)
+    names = f"{image} and its {what} {file.name}"
     if array.shape != values.shape:
         raise SegShiftError(f"{names} differ in shape: {array.shape} and {values.shape}")
-    apart = np.abs(affine - label_affine).max()
+    apart = np.abs(affine - own).max()
     if not apart <= TOLERANCE:
         raise SegShiftError(f"{names} lie apart in space: their affines differ by up to {apart:g}")
-    values = lay_out(values, PLANES[plane])
-    return volume(array, affine, plane).with_(label=integers(values, str(label)))
-
-
-def volume(array: np.ndarray, affine: np.ndarray, plane: str) -> Volume:
-    """An RAS+ array [x, y, z] with its affine as a volume without label."""
-    affine = affine @ _indices(array.shape, PLANES[plane])
-    spacing = tuple(float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
-    return Volume(lay_out(array, PLANES[plane]).astype(np.float32), None, spacing, affine)
+    return values
 
 
 def load(file: Path, channel: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The 3D array of a file, in its closest RAS+ orientation, and its affine.
+    """The 3D array of a file as it is stored, and its affine.
 
     Raises:
         SegShiftError: a missing, truncated or other file, or 4D without ``channel``.
     """
     scan = open_scan(file)
     try:
-        scan = nibabel.as_closest_canonical(_three_dimensions(scan, file, channel))
+        scan = _three_dimensions(scan, file, channel)
         return np.asanyarray(scan.dataobj), scan.affine
     except BROKEN as error:
         raise _unreadable(file, error) from error
@@ -155,18 +169,3 @@ def _three_dimensions(scan: SpatialImage, file: Path, channel: int | None) -> Sp
     if scan.ndim != 3:
         raise SegShiftError(f"{file} has shape {scan.shape}, not three dimensions")
     return scan
-
-
-def lay_out(array: np.ndarray, axes: tuple[int, int, int]) -> np.ndarray:
-    """An RAS+ array [x, y, z] as [slice, row, column]."""
-    return np.ascontiguousarray(array.transpose(axes)[:, ::-1, ::-1])
-
-
-def _indices(shape: tuple[int, ...], axes: tuple[int, int, int]) -> np.ndarray:
-    """From indices (slice, row, column) of ``lay_out``'s array to those of the RAS+ array."""
-    matrix = np.zeros((4, 4))
-    matrix[3, 3] = 1
-    for new, old in enumerate(axes):
-        matrix[old, new] = 1 if new == 0 else -1
-        matrix[old, 3] = 0 if new == 0 else shape[old] - 1
-    return matrix

@@ -25,6 +25,7 @@ from segshift.preparation import steps
 from segshift.prepared import SPLITS, VolumeInfo, total_digest
 from segshift.raw_labels import VolumeWithRawLabel
 from segshift.scores import SPLITS as SCORED
+from segshift.splits import DRAW, UNUSED
 from segshift.volumes import Case, Volume
 
 ROUNDING = 1e-6  # interpolation of values in [0, 1] may leave it by a rounding error
@@ -109,7 +110,14 @@ def split_cases(cases: list[Case], lists: dict[str, list] | None) -> dict[str, l
                     f"case {case.id} has no split: the reader finds none, so `splits` must list patients"
                 )
     else:
-        pairs = [(str(patient), split) for split, patients in lists.items() for patient in patients or []]
+        if DRAW in lists:
+            raise SegShiftError(
+                "`splits` says how many patients each split has and not yet who; first: segshift split DATASET"
+            )
+        unused = set(lists.get(UNUSED, ()))
+        cases = [case for case in cases if case.patient not in unused]
+        named = {split: patients for split, patients in lists.items() if split != UNUSED}
+        pairs = [(str(patient), split) for split, patients in named.items() for patient in patients or []]
     for patient, split in pairs:
         if split not in SPLITS:
             raise unknown("unknown split", split, SPLITS)
