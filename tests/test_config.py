@@ -50,7 +50,11 @@ def test_all_names_of_the_protocol():
     assert set(config.tunings) >= {"frozen", "full", "rein", "rein_lora", "ladder_d", "ladder_r"}
     assert set(config.adaptations) == {"self_training", "entropy_min", "finetune", "mean_teacher"}
     datasets = "hcp1 hcp2 abide_c abide_s nci usz verse mrsegv brats_t1 brats_flair"
-    assert set(config.datasets) == set(datasets.split())
+    public = {f"{name}_public" for name in datasets.split() if name != "usz"}
+    assert set(config.datasets) == set(datasets.split()) | public
+    assert {name: entry.form_of for name, entry in config.datasets.items() if entry.form_of} == {
+        name: name.removesuffix("_public") for name in public
+    }
     classes = {name: len(anatomy.classes) for name, anatomy in config.anatomies.items()}
     assert classes == {"brain": 15, "prostate": 3, "spine": 6, "tumor": 3}
     assert all(len(anatomy.colours) == len(anatomy.classes) for anatomy in config.anatomies.values())
@@ -325,7 +329,6 @@ def test_siblings_lie_in_the_same_plane(folder):
 
 
 def test_split_lists(folder):
-    (folder / "splits").mkdir()
     (folder / "splits" / "hcp.yaml").write_text("train: [1, 2]\nvalidation: [3]\ntest: [4]\n")
     edit(folder, "datasets", hcp1={"splits": "splits/hcp.yaml"})
     settings = grid.read(folder).dataset_settings("hcp1")

@@ -1,6 +1,7 @@
 """The thesis's grid: counts, what is left out, learning rates and epochs by hand, and golden settings."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -127,6 +128,9 @@ def test_unknown_pretraining_leaves_nothing_out(thesis):
 
 
 def test_planned_names_are_no_error_and_make_no_job(thesis):
+    datasets = thesis.config.datasets
+    planned = {"datasets": datasets | {"verse": datasets["verse"].model_copy(update={"planned": True})}}
+    thesis = grid.Grid(thesis.config.model_copy(update=planned))
     model = Model.parse("verse/sam_b/ladder_d/hqhsam/42")
     assert thesis.planned(model) == ["source verse"]
     assert thesis.planned(Model.parse("abide_c/dinov2_b/frozen/linear/42")) == []
@@ -134,6 +138,35 @@ def test_planned_names_are_no_error_and_make_no_job(thesis):
     assert "abide_c/dinov2_b/frozen/linear/42" in thesis.jobs
     assert not any(thesis.planned(job) for job in thesis.jobs.values())
     assert thesis.targets["abide_c/dinov2_b/frozen/linear/42"] == ["abide_c", "hcp1", "hcp2", "abide_s"]
+
+
+def test_forms_of_one_dataset_are_not_siblings(thesis):
+    """The lab's copy and the public form hold the same people: one of them is a target, not both."""
+    cells = {"source": ["hcp1", "hcp1_public"], "backbone": ["unet"], "tuning": ["full"], "head": ["own"]}
+    expanded = change(thesis, ours={"grid": cells, "targets": "siblings"}).experiments["ours"]
+    targets = {}
+    for model, target in expanded.scores:
+        targets.setdefault(model.source, []).append(target)
+    others = ["hcp2", "abide_c", "abide_s"]
+    assert targets == {"hcp1": ["hcp1", *others], "hcp1_public": ["hcp1_public", *others]}
+    cells |= {"source": ["usz"], "backbone": ["medsam_b"], "tuning": ["frozen"], "head": ["linear"]}
+    entry = {"grid": cells, "contaminated": "drop_target", "targets": {"prostate": ["usz", "nci_public"]}}
+    (left_out,) = change(thesis, ours=entry).experiments["ours"].left_out
+    assert left_out[1:] == ("nci_public", "medsam_vit_b was pretrained on nci")
+
+
+def test_a_public_form_under_the_name_of_the_thesis(tmp_path):
+    """`hcp1: {like: hcp1_public}` runs the thesis's experiments on it."""
+    folder = shutil.copytree(CONFIG, tmp_path / "config")
+    file = folder / "datasets.yaml"
+    datasets = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(datasets | {"hcp1": {"like": "hcp1_public"}}, sort_keys=False))
+    expanded = grid.read(folder)
+    settings = expanded.dataset_settings("hcp1")
+    assert settings["reader"]["label_files"] == "{id}/T1w/aparc+aseg.nii.gz"
+    assert settings["labels"][1035] == "cerebral gray" and settings["patients"] == "hcp"
+    assert expanded.config.datasets["hcp1"].folder == "public/hcp"
+    assert expanded.form("hcp1") == "hcp1"
 
 
 # ---- training settings by hand -------------------------------------------------------------------
