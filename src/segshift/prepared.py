@@ -1,6 +1,7 @@
 """The prepared format, one for all datasets: how it is written, identified and read.
 
-``<folder>/{train,validation,test}.h5`` hold one group a volume: ``image`` float16 [z, y, x] in [0, 1],
+``<folder>/{train,validation,test}.h5`` hold one group a volume: ``image`` float16 [z, y, x] in [0, 1] (of a
+volume in colour [z, y, x, 3]; what reads it gets the channels before the rows),
 ``label`` uint8 [z, y, x], one slice a chunk, ``counts`` uint32 [z, classes] (pixels of each class in each
 slice), and attributes ``patient``, ``spacing``, ``affine``, ``raw_shape`` and ``raw_affine`` (of the array
 as its file had it). ``manifest.json`` describes them and carries the digest of all decoded arrays, so that
@@ -42,14 +43,14 @@ class PreparedVolume:
     """A volume as it is stored: its arrays beside its ``VolumeInfo``."""
 
     info: VolumeInfo
-    image: np.ndarray  # float16 [z, y, x]
+    image: np.ndarray  # float16 [z, y, x], in colour [z, y, x, 3]
     label: np.ndarray  # uint8 [z, y, x]
     counts: np.ndarray  # uint32 [z, classes]
 
     def write(self, file: h5py.File) -> dict[str, Any]:
         """Store it in an open file; returns its entry in the manifest."""
         group, info = file.create_group(self.info.id), self.info
-        group.create_dataset("image", data=self.image, chunks=(1, *info.shape))
+        group.create_dataset("image", data=self.image, chunks=(1, *self.image.shape[1:]))
         group.create_dataset("label", data=self.label, chunks=(1, *info.shape))
         group.create_dataset("counts", data=self.counts)
         attributes = {"patient": info.patient, "spacing": info.spacing, "affine": info.affine}
@@ -66,6 +67,12 @@ class PreparedVolume:
             "counts": self.counts.sum(0, dtype=np.int64).tolist(),
             "sha256": digest(self.image, self.label, info.patient, info.spacing, info.affine),
         }
+
+
+def _channels_first(image: np.ndarray, gray: int) -> np.ndarray:
+    """float32; of more axes than a gray one has, the last comes before rows and columns."""
+    image = image if image.ndim == gray else np.moveaxis(image, -1, -3)
+    return np.ascontiguousarray(image, np.float32)
 
 
 def digest(image: np.ndarray, label: np.ndarray, patient: str, spacing: Any, affine: Any) -> str:
@@ -141,23 +148,23 @@ class Prepared:
         ]
 
     def slice(self, split: str, id: str, z: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image float32 [H, W] in [0, 1] and label uint8 [H, W] of one slice.
+        """Image float32 [H, W], in colour [3, H, W], in [0, 1], and label uint8 [H, W] of one slice.
 
         Raises:
             SegShiftError: no such split or volume, or the file is missing or damaged.
             IndexError: no such slice.
         """
         group = self._group(split, id)
-        return group["image"][z].astype(np.float32), group["label"][z]
+        return _channels_first(group["image"][z], 2), group["label"][z]
 
     def volume(self, split: str, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image float32 [z, H, W] in [0, 1] and label uint8 [z, H, W].
+        """Image float32 [z, H, W], in colour [z, 3, H, W], in [0, 1], and label uint8 [z, H, W].
 
         Raises:
             SegShiftError: no such split or volume, or the file is missing or damaged.
         """
         group = self._group(split, id)
-        return group["image"][()].astype(np.float32), group["label"][()]
+        return _channels_first(group["image"][()], 3), group["label"][()]
 
     def counts(self, split: str) -> list[np.ndarray]:
         """Pixels of each class in each slice, uint32 [z, classes], for each of ``volumes(split)``."""

@@ -33,6 +33,11 @@ def crop(slices: Tensor, multiple: int) -> Tensor:
     return slices[..., rows, columns]
 
 
+def channels(images: Tensor) -> Tensor:
+    """Slices (B, H, W) as (B, 1, H, W); those in colour, (B, 3, H, W), as they are."""
+    return images if images.ndim == 4 else images.unsqueeze(1)
+
+
 class Draw(NamedTuple):
     """One draw of an epoch: its place, and the slice that was drawn."""
 
@@ -94,7 +99,7 @@ class TrainingSlices(Dataset):
         labelled = bool(self.labelled[draw.index])
         if not labelled:
             label = np.zeros_like(label)
-        drawn = augment.draw(self.recipe, self.seed, draw.epoch, draw.position, image.shape)
+        drawn = augment.draw(self.recipe, self.seed, draw.epoch, draw.position, image.shape[-2:])
         return image, label, labelled, draw.index, drawn
 
 
@@ -102,7 +107,7 @@ def collate(items: list[tuple[Any, ...]]) -> Drawn:
     """Stack slices into a batch; augmentation parameters stay a list."""
     images, labels, labelled, indices, augmentation = zip(*items, strict=True)
     return Drawn(
-        torch.from_numpy(np.stack(images)).unsqueeze(1),
+        channels(torch.from_numpy(np.stack(images))),
         torch.from_numpy(np.stack(labels)).long(),
         torch.tensor(labelled),
         list(indices),
@@ -173,4 +178,4 @@ class VolumeChunks(Dataset):
         pairs = [self.prepared.slice(self.split, self.volumes[number].id, z) for z in range(start, stop)]
         images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
         images, labels = (crop(torch.from_numpy(array), self.multiple) for array in (images, labels))
-        return Chunk(number, first, images.unsqueeze(1), labels.long())
+        return Chunk(number, first, channels(images), labels.long())

@@ -25,7 +25,17 @@ from segshift.errors import SegShiftError
 from segshift.features import FeatureCache
 from segshift.prepared import Prepared
 from segshift.sampling import key
-from segshift.slices import CHUNK, Chunk, Drawn, Positions, TrainingSlices, VolumeChunks, collate, crop
+from segshift.slices import (
+    CHUNK,
+    Chunk,
+    Drawn,
+    Positions,
+    TrainingSlices,
+    VolumeChunks,
+    channels,
+    collate,
+    crop,
+)
 
 SAVE_EVERY = 60.0  # seconds between saves within an epoch; no number depends on it
 POINTS = 200  # of a training curve
@@ -137,7 +147,7 @@ class Training(pl.LightningModule):
         for first in range(0, len(self.train_slices), CHUNK):
             indices = range(first, min(first + CHUNK, len(self.train_slices)))
             images = [torch.from_numpy(self.train_slices.image(index)[0]) for index in indices]
-            yield first, crop(torch.stack(images).unsqueeze(1), self.multiple)
+            yield first, crop(channels(torch.stack(images)), self.multiple)
 
     # ---- Lightning's hooks -----------------------------------------------------------------------------
 

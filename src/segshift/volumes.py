@@ -32,7 +32,8 @@ class Case:
 class Volume:
     """A volume with slices along the first axis.
 
-    ``image`` float32 [z, y, x]; ``label`` integer [z, y, x] or None; ``spacing`` in mm (z, y, x);
+    ``image`` float32 [z, y, x], in colour [z, y, x, 3]; ``label`` integer [z, y, x] or None; ``spacing`` in
+    mm (z, y, x);
     ``affine`` 4 × 4, from voxel indices (z, y, x) of these arrays to scanner space in mm (x, y, z; RAS+).
     ``mask`` bool [z, y, x] of the brain (or other region of interest) where the data bring one.
     """

@@ -51,7 +51,9 @@ def turn(volume: Volume, plane: str) -> Volume:
     for new, (old, back) in enumerate(zip(order, backwards, strict=True)):
         moved[old, new] = -1 if back else 1
         moved[old, 3] = volume.image.shape[old] - 1 if back else 0
-    turned = volume.each(lambda array: np.ascontiguousarray(array.transpose(order)[flips]))
+    turned = volume.each(
+        lambda array: np.ascontiguousarray(array.transpose([*order, *range(3, array.ndim)])[flips])
+    )
     return turned.with_(spacing=tuple(volume.spacing[old] for old in order), affine=volume.affine @ moved)
 
 

@@ -38,7 +38,7 @@ def regrid(volume: Volume, size: Sequence[int], steps: Sequence[float], labels: 
     """
     if labels not in WAYS:
         raise unknown(f"{name}: unknown labels", labels, WAYS)
-    shape = volume.image.shape
+    shape = volume.image.shape[:3]
     offsets = [(n - 1) / 2 - (new - 1) / 2 * step for n, new, step in zip(shape, size, steps, strict=True)]
     places = [
         None if new == n and step == 1 else offset + step * np.arange(new)
@@ -65,7 +65,8 @@ def _linear(array: np.ndarray, places: list[np.ndarray | None]) -> np.ndarray:
         place = np.clip(place, 0, array.shape[axis] - 1)
         below = np.minimum(np.floor(place).astype(int), max(array.shape[axis] - 2, 0))
         above = np.minimum(below + 1, array.shape[axis] - 1)
-        share = (place - below).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        along = [-1 if a == axis else 1 for a in range(array.ndim)]
+        share = (place - below).astype(np.float32).reshape(along)
         first = array.take(below, axis)
         array = first + (array.take(above, axis) - first) * share
     return array

@@ -112,7 +112,7 @@ def split_cases(cases: list[Case], lists: dict[str, list] | None) -> dict[str, l
     else:
         if DRAW in lists:
             raise SegShiftError(
-                "`splits` says how many patients each split has and not yet who; first: segshift split DATASET"
+                "`splits` says how many patients each split has, not yet who; first: segshift split DATASET"
             )
         unused = set(lists.get(UNUSED, ()))
         cases = [case for case in cases if case.patient not in unused]
@@ -188,7 +188,7 @@ def prepare_volume(case: Case, settings: dict[str, Any]) -> VolumeWithRawLabel:
         shape=label.shape[1:],
         spacing=tuple(float(side) for side in done.spacing),
         affine=np.asarray(done.affine, np.float64),
-        raw_shape=volume.image.shape,
+        raw_shape=volume.image.shape[:3],
         raw_affine=np.asarray(volume.affine, np.float64),
     )
     image = np.clip(done.image, 0, 1).astype(np.float16)
@@ -197,11 +197,12 @@ def prepare_volume(case: Case, settings: dict[str, Any]) -> VolumeWithRawLabel:
 
 def _check(volume: Volume) -> None:
     image, label = volume.image, volume.label
-    if image.ndim != 3 or 0 in image.shape:
-        raise SegShiftError(f"the image has shape {image.shape}, not [slices, H, W]")
+    colour = image.ndim == 4 and image.shape[3] == 3
+    if not (image.ndim == 3 or colour) or 0 in image.shape:
+        raise SegShiftError(f"the image has shape {image.shape}, not [slices, H, W] or [slices, H, W, 3]")
     if label is None:
         raise SegShiftError("there is no label")
-    if label.shape != image.shape:
+    if label.shape != image.shape[:3]:
         raise SegShiftError(f"the image has shape {image.shape}, the label {label.shape}")
     bad = int(np.count_nonzero(~np.isfinite(image)))
     if bad:
@@ -234,11 +235,17 @@ def _write(
     planned = [(split, case) for split in SPLITS for case in by_split[split]]
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     first, begin = None, time.monotonic()
+    kinds: dict[int, str] = {}  # axes of an image -> the first volume that has so many
     with ExitStack() as stack:
         files = {split: stack.enter_context(h5py.File(part, "w")) for split, part in parts.items()}
         made = _volumes([case for _, case in planned], settings, workers)
         for done, ((split, case), volume) in enumerate(zip(planned, made, strict=True), 1):
             first = first or volume.info
+            kinds.setdefault(volume.image.ndim, case.id)
+            if len(kinds) > 1:
+                raise SegShiftError(
+                    f"volume {kinds[4]} is in colour, {kinds[3]} is gray; they cannot be one dataset"
+                )
             if volume.info.shape != first.shape:
                 raise SegShiftError(
                     f"volume {case.id} has slices of {volume.info.shape}, {first.id} of {first.shape} after "

@@ -19,16 +19,16 @@ def apply(volume: Volume, *, size: int | Sequence[int]) -> Volume:
     """
     size = pair(size, "crop_pad")
     # int() rounds towards zero, so that padding and then cropping gives the slice back
-    start = [int((n - new) / 2) for n, new in zip(volume.image.shape[1:], size, strict=True)]
+    start = [int((n - new) / 2) for n, new in zip(volume.image.shape[1:3], size, strict=True)]
     moved = np.eye(4)
     moved[1:3, 3] = start
     return volume.each(lambda array: _window(array, start, size)).with_(affine=volume.affine @ moved)
 
 
 def _window(array: np.ndarray, start: list[int], size: list[int]) -> np.ndarray:
-    result = np.zeros((len(array), *size), array.dtype)
+    result = np.zeros((len(array), *size, *array.shape[3:]), array.dtype)
     source, target = [], []
-    for first, new, n in zip(start, size, array.shape[1:], strict=True):
+    for first, new, n in zip(start, size, array.shape[1:3], strict=True):
         source.append(slice(max(first, 0), min(first + new, n)))
         target.append(slice(max(-first, 0), min(n - first, new)))
     result[:, target[0], target[1]] = array[:, source[0], source[1]]

@@ -35,6 +35,8 @@ def apply(
             volume too thin for the estimate.
     """
     image = np.ascontiguousarray(volume.image, np.float32)
+    if image.ndim != 3:
+        raise SegShiftError("n4: a colour image has no bias field")
     for name, value in (("shrink", shrink), ("iterations", iterations), ("levels", levels)):
         if not isinstance(value, int) or value < 1:
             raise SegShiftError(f"n4: {name} {value!r} must be a positive integer")

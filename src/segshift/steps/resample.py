@@ -27,5 +27,5 @@ def apply(volume: Volume, *, pixel: float, labels: str = "linear", thickness: fl
     steps = [1.0, *(pixel / side for side in volume.spacing[1:])]
     if thickness is not None:
         steps[0] = thickness / volume.spacing[0]
-    size = [max(1, round(n / step)) for n, step in zip(volume.image.shape, steps, strict=True)]
+    size = [max(1, round(n / step)) for n, step in zip(volume.image.shape[:3], steps, strict=True)]
     return regrid(volume, size, steps, labels, "resample")

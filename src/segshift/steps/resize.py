@@ -18,5 +18,5 @@ def apply(volume: Volume, *, size: int | Sequence[int], labels: str = "nearest")
         SegShiftError: a size that is not two positive integers, or an unknown ``labels``.
     """
     size = [len(volume.image), *pair(size, "resize")]
-    steps = [n / new for n, new in zip(volume.image.shape, size, strict=True)]
+    steps = [n / new for n, new in zip(volume.image.shape[:3], size, strict=True)]
     return regrid(volume, size, steps, labels, "resize")
