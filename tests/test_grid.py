@@ -51,7 +51,7 @@ def test_scores_of_the_thesis(thesis):
 
 
 def test_distinct_trainings_and_scores(thesis):
-    models = thesis.models()
+    models = thesis.models([name for name, one in thesis.config.experiments.items() if one.in_all])
     assert Counter(model.adapt for model in models) == {None: 349, "self_training": 176, "entropy_min": 176}
     names = ("heads", "tunings", "generalization")
     assert len({score for name in names for score in thesis.experiments[name].scores}) == 974
@@ -256,7 +256,7 @@ def test_write_settings_touches_only_what_changed(thesis, tmp_path):
     training = [*thesis.config.training, line]
     changed = grid.write_settings(grid.Grid(thesis.config.model_copy(update={"training": training})), results)
     cells = {f"usz/unet/full/own/{path}" for path in ("42",)}
-    cells |= {f"nci/unet/full/own/42/{adapt}/usz" for adapt in ("self_training", "entropy_min")}
+    cells |= {f"nci/unet/full/own/42/{adapt}/usz" for adapt in ("self_training", "entropy_min", "finetune")}
     assert {str(path.parent.relative_to(results.root / "runs")) for path in changed} == cells
     assert not list(tmp_path.rglob("*.part"))
 

@@ -45,7 +45,7 @@ def run(config_folder: str | Path, results: Results, experiments: list[str], as_
     Args:
         config_folder: the configuration.
         results: where finished models are looked for.
-        experiments: their names; none means all.
+        experiments: their names; none means all that the workflow makes when it is asked for nothing else.
         as_json: the same as JSON.
 
     Raises:
@@ -55,11 +55,14 @@ def run(config_folder: str | Path, results: Results, experiments: list[str], as_
     for name in experiments:
         if name not in expanded.experiments:
             raise unknown("unknown experiment", name, expanded.experiments)
-    names = experiments or list(expanded.experiments)
+    others = [name for name, entry in expanded.config.experiments.items() if not entry.in_all]
+    names = experiments or [name for name in expanded.experiments if name not in others]
     rows = {name: list(cells(expanded, results, name)) for name in names}
     if as_json:
         print(json.dumps(_document(expanded, rows), indent=1))
     else:
+        if others and not experiments:
+            print(f"not in all, see segshift cells NAME: {', '.join(others)}\n")
         print("\n".join(_lines(expanded, rows)))
 
 
