@@ -1,12 +1,15 @@
 """Losses against values computed with NumPy and by hand."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from segshift import losses
+from segshift.errors import SegShiftError
 
 
 @pytest.fixture
@@ -63,7 +66,68 @@ def test_entropy(batch):
     assert losses.entropy(torch.tensor([1e4, 0.0]).reshape(1, 2, 1, 1)).item() == 0.0
 
 
-@pytest.mark.parametrize("name", losses.CRITERIA)
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("gamma", [0.0, 2.0, 0.5])
+def test_focal_is_the_mean_over_pixels_of_its_formula(batch, gamma, ignored):
+    """(1 − p)^γ · −log p of the label's class; MONAI computes in float32."""
+    logits, labels = batch
+    labels = labels if ignored else labels.clamp_min(0)
+    p = softmax(logits)
+    chance = np.array([p[b, labels[b, y, x], y, x] for b, y, x in np.argwhere(labels.numpy() >= 0)])
+    assert len(chance) == (37 if ignored else 40)
+    expected = np.mean((1 - chance) ** gamma * -np.log(chance))
+    assert losses.focal(logits, labels, gamma=gamma).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_and_label_smoothing_by_hand(batch):
+    """A weighted mean over pixels; smoothing mixes the label with all classes alike."""
+    logits, labels = batch
+    classes, logs = ["background", "gland", "zone"], np.log(softmax(logits))
+    where = [tuple(one) for one in np.argwhere(labels.numpy() >= 0)]
+    weight = np.array([1.0, 3.0, 0.5])[[int(labels[one]) for one in where]]
+    nll = np.array([-logs[b, labels[b, y, x], y, x] for b, y, x in where])
+    given = {"class_weights": {"gland": 3.0, "zone": 0.5}}
+    for name, terms in (("cross_entropy", nll), ("focal", (1 - np.exp(-nll)) ** 2 * nll)):
+        found = losses.criterion({"loss": name} | given, classes)(logits, labels).item()
+        assert found == pytest.approx((weight * terms).sum() / weight.sum(), rel=1e-5)
+    smooth = [0.9 * -logs[b, labels[b, y, x], y, x] + 0.1 * -logs[b, :, y, x].mean() for b, y, x in where]
+    found = losses.criterion({"label_smoothing": 0.1}, classes)(logits, labels).item()
+    assert found == pytest.approx(np.mean(smooth), rel=1e-12)
+
+
+def test_dice_is_that_of_monai(batch):
+    from monai.losses import DiceLoss
+
+    logits, labels = batch[0], batch[1].clamp_min(0)
+    theirs = DiceLoss(softmax=True, to_onehot_y=True, batch=True, smooth_nr=1, smooth_dr=1)
+    assert losses.dice(logits, labels).item() == pytest.approx(theirs(logits, labels[:, None]).item(), rel=1e-6)
+
+
+def test_sums_of_two(batch):
+    for name, parts in (("focal_dice", (losses.focal, losses.dice)),):
+        expected = sum(part(*batch).item() for part in parts)
+        assert losses.CRITERIA[name](*batch).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_criterion_by_name():
+    assert losses.criterion({}, ["a", "b"]) is losses.cross_entropy
+    gamma = losses.criterion({"loss": "focal", "focal_gamma": 1.0}, ["a", "b"])
+    assert gamma.keywords == {"gamma": 1.0}
+    with pytest.raises(SegShiftError, match="unknown loss 'dise'; did you mean 'dice'"):
+        losses.criterion({"loss": "dise"}, ["a"])
+    with pytest.raises(SegShiftError, match="class_weights: unknown class 'glant'; did you mean 'gland'"):
+        losses.criterion({"class_weights": {"glant": 1}}, ["background", "gland"])
+
+
+def test_monai_is_loaded_by_those_who_name_its_loss_only():
+    code = "import sys, segshift.losses as l; l.criterion({'loss': 'dice_cross_entropy'}, ['a', 'b']); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('monai' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dice", "dice_cross_entropy"])
 def test_gradients(batch, name):
     """Right to second order, and none where a pixel teaches nothing."""
     logits, labels = batch
@@ -72,6 +136,18 @@ def test_gradients(batch, name):
     losses.CRITERIA[name](logits, labels).backward()
     assert logits.grad[0, :, 0, :3].abs().max() == 0
     assert logits.grad[1].abs().min() > 0
+
+
+def test_gradient_of_focal_is_that_of_its_formula(batch):
+    """Against the formula in double precision, and none where a pixel teaches nothing."""
+    logits, labels = batch
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    losses.focal(ours, labels).backward()
+    keep = labels != losses.IGNORED
+    log = theirs.log_softmax(1).gather(1, labels.clamp_min(0)[:, None])[:, 0][keep]
+    ((1 - log.exp()) ** 2 * -log).mean().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-7, rtol=1e-4)
+    assert ours.grad[0, :, 0, :3].abs().max() == 0
 
 
 def test_outputs_are_weighted_and_those_of_weight_0_not_computed(batch):

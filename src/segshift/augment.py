@@ -58,17 +58,23 @@ def _draw_elastic(random, size, *, probability=0.25, sigma=20.0, alpha=1000.0) -
 
 
 def _draw_structural(
-    random, size, *, probability=0.25, translate=10.0, rotate=10.0, scale=(0.9, 1.1)
+    random, size, *, probability=0.25, translate=10.0, rotate=10.0, scale=(0.9, 1.1), separate=False
 ) -> Drawn:
-    """One draw for all three: shift in pixels, angle in degrees, zoom."""
-    if random.random() >= probability:
+    """Shift in pixels, angle in degrees, zoom: one draw for all three, or one each (``separate``, as in the
+    thesis's code)."""
+    on = random.random(3) < probability if separate else np.repeat(random.random() < probability, 3)
+    if not on.any():
         return {}
     shift = random.uniform(-translate, translate, 2) * np.array(size) / REFERENCE
-    return {"shift": shift, "angle": random.uniform(-rotate, rotate), "zoom": random.uniform(*scale)}
+    angle, zoom = random.uniform(-rotate, rotate), random.uniform(*scale)
+    return {"shift": shift * on[0], "angle": angle if on[1] else 0.0, "zoom": zoom if on[2] else 1.0}
 
 
 def _draw_photometric(random, size, *, probability=0.5, brightness=32 / 255, contrast=(0.5, 1.5)) -> Drawn:
-    """Brightness and contrast, each with its own draw. Saturation and hue do nothing to a gray image."""
+    """Brightness and contrast, each with its own draw.
+
+    The thesis names saturation and hue besides, which do nothing to a gray image, so there is nothing to draw.
+    """
     on = random.random(2) < probability
     add, factor = random.uniform(-brightness, brightness), random.uniform(*contrast)
     return {"brightness": add if on[0] else 0.0, "contrast": factor if on[1] else 1.0}

@@ -1,6 +1,7 @@
 """All randomness is a function of (seed, purpose, epoch or step, position): no generator outlives a draw."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def uniform(slices: int, draws: int, seed: int, epoch: int) -> np.ndarray:
     return np.concatenate(order)[:draws]
 
 
-def class_probabilities(counts: np.ndarray, temperature: float = 0.1) -> np.ndarray:
+def class_probabilities(counts: np.ndarray, temperature: float = 0.1, minimum: int = 4) -> np.ndarray:
     """Probability of drawing each class: P(c) ∝ exp((1 − f_c) / T), f_c the class's mean pixel fraction.
 
     Source: Hoyer et al. 2022 (DAFormer), section 3.3, eq. 6–7. A class that no slice shows is never drawn.
@@ -32,29 +33,34 @@ def class_probabilities(counts: np.ndarray, temperature: float = 0.1) -> np.ndar
     Args:
         counts: pixels of each class in each slice, (slices, classes).
         temperature: T.
+        minimum: pixels of a class from which a slice shows it.
     """
     known = counts[counts.sum(1) > 0]  # of a slice without labels nothing may be counted
     fraction = (known / known.sum(1, keepdims=True)).mean(0)
-    weight = np.exp((1 - fraction) / temperature) * (_shows(counts).any(0))
+    weight = np.exp((1 - fraction) / temperature) * (_shows(counts, minimum).any(0))
     return weight / weight.sum()
 
 
-def _shows(counts: np.ndarray, minimum: int = 4) -> np.ndarray:
+def _shows(counts: np.ndarray, minimum: int) -> np.ndarray:
     """Which slice shows which class: with at least ``minimum`` pixels."""
     return counts >= minimum
 
 
-def rare_class(counts: np.ndarray, draws: int, seed: int, epoch: int) -> np.ndarray:
+def rare_class(
+    counts: np.ndarray, draws: int, seed: int, epoch: int, temperature: float = 0.1, minimum: int = 4
+) -> np.ndarray:
     """Indices of an epoch: draw a class, then uniformly a slice that shows it (DAFormer, section 3.3)."""
-    shows = _shows(counts)
+    shows = _shows(counts, minimum)
     having = [np.flatnonzero(shows[:, c]) for c in range(counts.shape[1])]
     random = generator(seed, "order", epoch)
-    classes = random.choice(len(having), size=draws, p=class_probabilities(counts))
+    classes = random.choice(len(having), size=draws, p=class_probabilities(counts, temperature, minimum))
     return np.array([having[c][random.integers(len(having[c]))] for c in classes])
 
 
-def order(sampling: str, counts: np.ndarray, draws: int, seed: int, epoch: int) -> np.ndarray:
-    """Indices of an epoch by the sampling that ``training.yaml`` names."""
+def order(
+    sampling: str, counts: np.ndarray, draws: int, seed: int, epoch: int, **rare: Any
+) -> np.ndarray:
+    """Indices of an epoch by the sampling that ``training.yaml`` names; ``rare``: as ``rare_class`` takes."""
     if sampling == "rare_class":
-        return rare_class(counts, draws, seed, epoch)
+        return rare_class(counts, draws, seed, epoch, **rare)
     return uniform(len(counts), draws, seed, epoch)

@@ -123,10 +123,13 @@ class Positions(Sampler):
         how: ``sampling`` of ``training.yaml``.
         batch_size: slices of a batch; the last one of an epoch may be smaller.
         done: tells how many steps are finished.
+        rare: temperature and minimum of ``sampling.rare_class``, where they are not its own.
     """
 
-    def __init__(self, slices: TrainingSlices, how: str, batch_size: int, done: Callable[[], int]) -> None:
-        self.slices, self.how, self.batch_size, self.done = slices, how, batch_size, done
+    def __init__(
+        self, slices: TrainingSlices, how: str, batch_size: int, done: Callable[[], int], **rare: Any
+    ) -> None:
+        self.slices, self.how, self.batch_size, self.done, self.rare = slices, how, batch_size, done, rare
         self.steps = -(-slices.draws // batch_size)
 
     def __len__(self) -> int:
@@ -134,7 +137,8 @@ class Positions(Sampler):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, first = divmod(self.done(), self.steps)
-        order = sampling.order(self.how, self.slices.counts, self.slices.draws, self.slices.seed, epoch)
+        where = (self.slices.counts, self.slices.draws, self.slices.seed, epoch)
+        order = sampling.order(self.how, *where, **self.rare)
         for start in range(first * self.batch_size, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             yield [Draw(epoch, start + offset, int(index)) for offset, index in enumerate(batch)]

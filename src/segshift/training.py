@@ -12,17 +12,19 @@ import time
 import warnings
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segshift import augment, features, metrics, snapshots
+from segshift import augment, features, metrics, snapshots, watch
 from segshift.cell import Cell
 from segshift.contracts import Batch, is_frozen, set_mode
 from segshift.errors import SegShiftError
 from segshift.features import FeatureCache
+from segshift.layers.pseudo_labels import per_class
 from segshift.prepared import Prepared
 from segshift.sampling import key
 from segshift.slices import (
@@ -36,6 +38,7 @@ from segshift.slices import (
     collate,
     crop,
 )
+from segshift.watch import Watch
 
 SAVE_EVERY = 60.0  # seconds between saves within an epoch; no number depends on it
 POINTS = 200  # of a training curve
@@ -74,18 +77,26 @@ class Training(pl.LightningModule):
         patients = list(dict.fromkeys(volume.patient for volume in prepared.volumes("train")))
         labelled = cells[0].objective.labelled(patients, settings["seed"])
         used = cells[0].objective.used(patients, labelled)
-        self.train_slices = TrainingSlices(prepared, used, labelled, self.recipe, settings["seed"])
+        objective = cells[0].objective
+        self.train_slices = TrainingSlices(
+            prepared, used, labelled, self.recipe, settings["seed"], objective.splits
+        )
         self.multiple = cells[0].model.crop
         self.validation = VolumeChunks(prepared, "validation", self.multiple)
         training = settings["training"]
         how, batch_size = training.get("sampling", "uniform"), training["batch_size"]
-        if how == "rare_class" and set(used) - set(labelled):
+        if how == "rare_class" and not self.train_slices.labelled.all() and not objective.estimates:
             raise SegShiftError(
                 f"{settings['cell']}: sampling: rare_class counts labels of patients whose labels must not "
                 "be looked at; say sampling: uniform"
             )
         size = batch_size * training.get("accumulate", 1)
-        self.positions = Positions(self.train_slices, how, size, lambda: self.done)
+        rare = {
+            "temperature": training.get("sampling_temperature"),
+            "minimum": training.get("sampling_pixels"),
+        }
+        rare = {name: value for name, value in rare.items() if value is not None}
+        self.positions = Positions(self.train_slices, how, size, lambda: self.done, **rare)
         self.steps = self.positions.steps
         self.epochs = settings["training"]["epochs"]
         self.shared = cells[0].model.backbone if is_frozen(cells[0].model.backbone) else None
@@ -93,7 +104,9 @@ class Training(pl.LightningModule):
         self.caches: dict[str, FeatureCache] = {}
         self.stop: int | None = None
         self.pictured, self.picture_epochs = snapshots.chosen(prepared), snapshots.epochs(self.epochs)
+        watched = {volume.patient for volume in self.validation.volumes}
         for cell in cells:
+            cell.budget = watch.budget(cell.objective, len(labelled), len(watched))
             cell.begin(self.steps, labelled)
 
     @property
@@ -103,6 +116,8 @@ class Training(pl.LightningModule):
 
     def _due(self) -> list[Cell]:
         """The cells whose epoch just ended; another may have been further when all were killed."""
+        if not self.done:  # before the first step, see ``_source``
+            return [cell for cell in self.cells if not cell.done and cell.objective.guard]
         return [cell for cell in self.cells if cell.done == self.done and cell.ended * self.steps < cell.done]
 
     # ---- features --------------------------------------------------------------------------------------
@@ -115,7 +130,7 @@ class Training(pl.LightningModule):
         return parts[0] if len(parts) == 1 else [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
     def _maps(self, split: str, images: Tensor, indices: list[int] | slice) -> list[Tensor] | None:
-        if self.shared is None:
+        if self.shared is None or (split == "train" and self.cells[0].objective.own_view):
             return None
         if split in self.caches:
             return self.caches[split].take(indices, images.device)
@@ -129,6 +144,11 @@ class Training(pl.LightningModule):
         kind = self.settings["training"].get("cache_features", "none")
         if kind == "none":
             return
+        if self.cells[0].objective.own_view:
+            raise SegShiftError(
+                f"{self.settings['cell']}: cache_features: {kind} needs images that stay as they are, and the "
+                "student sees a strong view of them; say cache_features: none, or student: weak"
+            )
         maps = [self.cells[0].model.backbone.maps[tap] for tap in self.taps]
         total = len(self.train_slices) + self.validation.slices
         features.check(self.settings, self.shared is not None, maps, total)
@@ -149,12 +169,32 @@ class Training(pl.LightningModule):
             images = [torch.from_numpy(self.train_slices.image(index)[0]) for index in indices]
             yield first, crop(channels(torch.stack(images)), self.multiple)
 
+    def _estimate(self) -> None:
+        """Class counts of slices without labels, from pseudo-labels, anew at the start of each epoch."""
+        objective = self.cells[0].objective
+        if not objective.estimates or self.positions.how != "rare_class":
+            return
+        if len(self.cells) > 1:
+            raise SegShiftError(f"{self.settings['cell']}: what it draws depends on it alone: train it apart")
+        if self.done % self.steps == 0:
+            objective.estimated = torch.from_numpy(self.train_slices.counts.astype(np.int64))
+            for first, images in self._train_images():
+                where = slice(first, first + len(images))
+                cache = self.caches.get("train")
+                maps = self._own(self.cells[0], cache and cache.take(where, self.device))
+                pseudo, _ = objective.propose(images.to(self.device), maps)
+                found = torch.stack([per_class(one, len(self.settings["classes"])) for one in pseudo]).cpu()
+                known = torch.from_numpy(self.train_slices.labelled[where]).unsqueeze(1)
+                objective.estimated[where] = torch.where(known, objective.estimated[where], found)
+        self.train_slices.counts = objective.estimated.cpu().numpy()
+
     # ---- Lightning's hooks -----------------------------------------------------------------------------
 
     def configure_optimizers(self) -> None:
         """Each cell has its own."""
 
     def train_dataloader(self) -> DataLoader:
+        self._estimate()
         return DataLoader(
             self.train_slices, batch_sampler=self.positions, num_workers=self.workers, collate_fn=collate
         )
@@ -170,6 +210,18 @@ class Training(pl.LightningModule):
         # Lightning's own handlers would stop between batches without our state; ours only set a flag.
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, self._note)
+        if self.done == 0 and any(cell.objective.guard for cell in self.cells):
+            self._source()
+
+    @torch.no_grad()
+    def _source(self) -> None:
+        """How good the models are that adaptations with ``guard`` start from."""
+        self.on_validation_epoch_start()
+        for index in range(len(self.validation)):
+            self.validation_step(self.transfer_batch_to_device(self.validation[index], self.device, 0), index)
+        for cell, tally in zip(self.cells, self.tallies, strict=True):
+            if cell in self._due():
+                cell.keep_source(*self._validated(cell, tally)[:2])
 
     def _note(self, number: int, frame: Any) -> None:
         self.stop = number
@@ -209,8 +261,9 @@ class Training(pl.LightningModule):
                 "confusion": torch.zeros(volumes, classes, classes, dtype=torch.int64),
                 "loss": [[] for _ in range(volumes)],
                 "shown": {},
+                "watch": Watch(classes) if "adaptation" in cell.settings else None,
             }
-            for _ in self.cells
+            for cell in self.cells
         ]
 
     def validation_step(self, chunk: Chunk, index: int) -> None:
@@ -218,11 +271,17 @@ class Training(pl.LightningModule):
         maps = self._maps("validation", chunk.images, slice(chunk.first, chunk.first + len(chunk.images)))
         for cell, tally in zip(self.cells, self.tallies, strict=True):
             if cell in self._due():
-                own = self._own(cell, maps)
+                shared = self._own(cell, maps)
                 with cell.autocast():
-                    own = cell.model.features(chunk.images) if own is None else own
+                    own = cell.model.features(chunk.images) if shared is None else shared
                     outputs = cell.model.decode(own, chunk.images.shape[-2:])
-                prediction = cell.model.predict(outputs).argmax(1)
+                logits, blind = cell.model.predict(outputs), cell.objective.keep != "best"
+                if tally["watch"]:
+                    pseudo = cell.objective.propose(chunk.images, shared)
+                    tally["watch"].add(logits, None if blind else chunk.labels, pseudo)
+                if blind:  # it may look at no label of the validation split
+                    continue
+                prediction = logits.argmax(1)
                 self._show(chunk, prediction, tally["shown"])
                 matrix = metrics.confusion(prediction, chunk.labels, tally["confusion"].shape[1])
                 tally["confusion"][chunk.volume] += matrix.cpu()
@@ -241,12 +300,11 @@ class Training(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         due = self._due()
-        for cell, tally in zip(self.cells, getattr(self, "tallies", [None] * len(self.cells)), strict=True):
+        for cell, tally in zip(self.cells, self.tallies, strict=True):
             if cell in due:
-                cell.end_epoch(
-                    self.done // self.steps, *(self._validated(tally) if tally else (None, None, None))
-                )
-                if tally and tally["shown"]:
+                found = self._validated(cell, tally)
+                cell.end_epoch(self.done // self.steps, *found, tally["watch"])
+                if tally["shown"]:
                     cell.picture(tally["shown"])
         self.save()
         self.trainer.should_stop = all(cell.over for cell in self.cells)
@@ -254,9 +312,13 @@ class Training(pl.LightningModule):
             raise Interrupted(f"signal {self.stop} after epoch {self.done // self.steps}")
 
     @staticmethod
-    def _validated(tally: dict[str, Any]) -> tuple[float | None, float | None, list[float | None]]:
-        """Validation Dice (as everywhere: classes, then volumes), loss, and Dice of each class over
-        volumes."""
+    def _validated(
+        cell: Cell, tally: dict[str, Any]
+    ) -> tuple[float | None, float | None, list[float | None] | None]:
+        """Validation Dice (as everywhere: classes, then volumes), loss, and Dice of each class over volumes;
+        nothing where labels must not be looked at."""
+        if cell.objective.keep != "best":
+            return None, None, None
         tables = [metrics.counts(matrix) for matrix in tally["confusion"]]
         dice = metrics.mean(metrics.volume_dice(table) for table in tables)
         loss = metrics.mean(value for volume in tally["loss"] for value in volume)
@@ -287,7 +349,6 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
     _compile(cells)
     training.fill_caches()
     training.saved = time.monotonic()
-    validated = any(cell.objective.keep == "best" for cell in cells)
     trainer = pl.Trainer(
         max_epochs=training.epochs - training.done // training.steps,
         accelerator="gpu" if cells[0].device.type == "cuda" else "cpu",
@@ -297,7 +358,6 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        limit_val_batches=1.0 if validated else 0,
         reload_dataloaders_every_n_epochs=1,  # the sampler's length says what is left of an epoch
         plugins=[
             LightningEnvironment()
