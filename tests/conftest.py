@@ -10,6 +10,25 @@ import numpy as np
 import pytest
 import torch
 
+# Names in heads around SAM's decoder and the originals', in this order.
+SAM_NAMES = [
+    ("second_stage.guide.attention1.", "mask_decoder2.self_attn."),
+    ("second_stage.guide.attention2.", "mask_decoder2.self_attn2."),
+    ("second_stage.guide.select.", "mask_decoder2.med_sel.0."),
+    ("second_stage.guide.", "mask_decoder2."),
+    ("second_stage.transformer.", "mask_decoder2.transformer2."),
+    ("second_stage.networks.", "mask_decoder2.output_hypernetworks_mlps2."),
+    ("second_stage.skip.", "mask_decoder2.skip_connect."),
+    ("second_stage.", "mask_decoder2."),
+    (".unused_norms.0.", ".norm1."),
+    (".unused_norms.1.", ".norm2."),
+    (".unused_norms.2.", ".norm3."),
+    (".hq_token.", ".hf_token."),
+    (".hq_networks.0.", ".hf_mlp."),
+    (".from_early.", ".compress_vit_feat."),
+    (".from_last.", ".embedding_encoder."),
+    (".refine.", ".embedding_maskfeature."),
+]
 EMBEDDING = re.compile(r"(tokens?|_embed|point_embeddings\.\d+)\.weight$")
 
 
@@ -88,6 +107,13 @@ class Reference:
         return {
             name for name in shapes if name.startswith(prefix) and not name.endswith("num_batches_tracked")
         } - used
+
+    @staticmethod
+    def sam_name(name):
+        """A tensor's name in the originals of the heads around SAM's decoder."""
+        for ours, theirs in SAM_NAMES:
+            name = name.replace(ours, theirs)
+        return name
 
     @staticmethod
     def check(output, expected, kind="atol_f64"):

@@ -13,7 +13,8 @@ from segshift.layers.grids import resize_by_area
 from segshift.layers.scope import learn
 from segshift.model import Segmenter
 
-TINY = {"image_size": 64, "model": "resnet26t", "channels": (8, 8, 16, 16)}  # two blocks a stage
+# Two blocks a stage.
+TINY = {"image_size": 64, "model": "resnet26t", "options": {"channels": [8, 8, 16, 16]}}
 
 
 @pytest.fixture(autouse=True)

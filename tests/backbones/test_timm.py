@@ -1,4 +1,4 @@
-"""timm networks: MAE's numbers, every family's maps, what is dropped, loaded and refused."""
+"""timm networks: every family's maps, what is dropped, loaded and refused."""
 
 import pytest
 import timm as library
@@ -8,15 +8,7 @@ from segshift.backbones import timm
 from segshift.errors import SegShiftError
 
 VIT = timm.EXAMPLE
-TINY = {"image_size": 32, "model": "resnet10t", "channels": (8, 8, 16, 16)}
-
-# norm(block 0) of facebookresearch/mae's mae_vit_base_patch16 without masking, (1, 197, 768), class token
-# first, and the flat positions of the numbers.
-INDEX = [3040, 17313, 23694, 30075, 36456, 42837, 49218, 55599]
-TOKENS = [
-    -0.8417174327, 0.9248756071, 0.7131051585, 0.3215312796,
-    0.5442291183, -0.9784912396, 0.9000741555, 0.2045926626,
-]  # fmt: skip
+TINY = timm.EXAMPLES[1]
 
 
 @pytest.fixture(autouse=True)
@@ -31,55 +23,8 @@ def parameters(part):
 
 def whole_network(entry):
     """The network as timm itself makes it, classifier included."""
-    own = ("image_size", "model", "final_norm", "normalize")
-    return library.create_model(
-        entry["model"], **{name: one for name, one in entry.items() if name not in own}
-    )
-
-
-@torch.no_grad()
-def test_maes_first_block_gives_the_originals_numbers(reference):
-    backbone = timm.build(image_size=224, model="vit_base_patch16_224", depth=1, normalize="none")
-    state = {
-        name: reference.weight(name, tuple(one.shape)) for name, one in backbone.net.state_dict().items()
-    }
-    timm.load(backbone, {"model": state})
-    (features,) = backbone.double().eval()(reference.image((1, 3, 224, 224)), [0])
-    patches = features.flatten(2).transpose(1, 2).flatten()
-    assert patches[[index - 768 for index in INDEX]].tolist() == pytest.approx(TOKENS, abs=1e-8)
-
-
-# The patches of norm(block 0) of facebookresearch/dinov2's vit_small, and vit_base with 4 registers,
-# at 224 px with the table of 518 px, and the flat positions of the numbers.
-DINO_INDEX = [0, 4317, 14007, 16090, 25780, 35470, 45160, 47243]
-SMALL = [
-    -0.6401869191, 0.5849553964, 0.8673745235, -0.7319285537,
-    -0.7997290213, 0.1667210794, -0.4253700143, -1.793701745,
-]  # fmt: skip
-REGISTERS = [
-    0.6463454154, 0.6546947921, 0.758321418, -0.8003299661,
-    0.1141867226, 1.001755388, 0.4842624642, -1.88310272,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("model", "batch", "expected"),
-    [("vit_small_patch14_dinov2", 2, SMALL), ("vit_base_patch14_reg4_dinov2", 1, REGISTERS)],
-)
-@torch.no_grad()
-def test_dinov2s_first_block_gives_the_originals_numbers(reference, model, batch, expected):
-    backbone = timm.build(image_size=224, model=model, depth=1, normalize="none", positions="dinov2")
-    shapes = {name: tuple(one.shape) for name, one in backbone.net.state_dict().items()}
-    width = shapes["cls_token"][-1]
-    original = {name: shape for name, shape in shapes.items() if name != "reg_token"}
-    original |= {"pos_embed": (1, 1370, width), "mask_token": (1, width)}
-    if "reg_token" in shapes:
-        original["register_tokens"] = shapes["reg_token"]
-    backbone = backbone.double()
-    timm.load(backbone, {name: reference.weight(name, shape) for name, shape in original.items()})
-    (features,) = backbone.eval()(reference.image((batch, 3, 224, 224)), [0])
-    assert features.shape == (batch, width, 16, 16)
-    assert features.flatten()[DINO_INDEX].tolist() == pytest.approx(expected, abs=1e-8)
+    sizes = {"img_size": entry["image_size"]} if entry is VIT else {}
+    return library.create_model(entry["model"], **entry["options"], **sizes)
 
 
 def test_dinov2s_learning_parameters_are_the_thesiss():
@@ -92,10 +37,14 @@ def test_dinov2s_learning_parameters_are_the_thesiss():
     "entry",
     [
         *timm.EXAMPLES,
-        {"image_size": 64, "model": "swin_tiny_patch4_window7_224", "embed_dim": 24, "depths": (1, 1, 1, 1)},
+        {
+            "image_size": 64,
+            "model": "swin_tiny_patch4_window7_224",
+            "options": {"embed_dim": 24, "depths": [1, 1, 1, 1]},
+        },
         {"image_size": 50, "model": "convnext_atto"},
         {"image_size": 50, "model": "efficientnet_lite0"},
-        {"image_size": 32, "model": "vit_small_patch16_dinov3", "depth": 2},
+        {"image_size": 32, "model": "vit_small_patch16_dinov3", "options": {"depth": 2}},
     ],
     ids=lambda entry: entry["model"],
 )
@@ -167,7 +116,7 @@ def test_what_no_tap_needs_is_dropped_and_changes_nothing(entry, tap, left):
 @pytest.mark.parametrize("entry", [VIT, TINY], ids=["vit", "resnet"])
 @torch.no_grad()
 def test_loading_is_strict_before_and_after_parts_are_dropped(entry, drop_first):
-    state = whole_network({**entry, **({"img_size": 32} if entry is VIT else {})}).state_dict()
+    state = whole_network(entry).state_dict()
     backbone = timm.build(**entry)
     if drop_first:
         backbone.use([1])
@@ -191,9 +140,7 @@ def test_dinov2s_own_layout_and_another_input_size_are_brought_to_ours():
     entry = {
         "image_size": 28,
         "model": "vit_small_patch14_dinov2",
-        "depth": 2,
-        "embed_dim": 24,
-        "num_heads": 2,
+        "options": {"depth": 2, "embed_dim": 24, "num_heads": 2},
     }
     backbone = timm.build(**entry)
     own = backbone.net.state_dict()
@@ -212,14 +159,21 @@ def test_dinov2s_own_layout_and_another_input_size_are_brought_to_ours():
         ({"model": "hf_hub:somebody/something"}, "unknown model"),
         ({"model": "resnet18", "normalize": "imagnet"}, "normalize 'imagnet'; did you mean 'imagenet'?"),
         ({**VIT, "final_norm": "first"}, "unknown final_norm 'first'"),
-        ({**VIT, "no_such": 1}, "vit_tiny_patch16_224 cannot be built at 32 px .*no_such"),
-        ({**VIT, "patch_drop_rate": 0.5}, "patch_drop_rate"),
+        ({**VIT, "options": {"dept": 1}}, "options of vit_tiny_.*: unknown 'dept'; did you mean 'depth'"),
+        ({"model": "efficientnet_lite0", "options": {"depht": 1}}, "of efficientnet_lite0: unknown 'depht'"),
+        ({**VIT, "options": {"depth": "many"}}, "vit_tiny_.* cannot be built at 32 px with options .*many"),
+        ({**VIT, "options": ["depth"]}, r"options of vit_tiny_.* must be names with values, not \['depth'\]"),
+        ({**VIT, "options": {"patch_drop_rate": 0.5}}, "patch_drop_rate leaves holes in the maps"),
+        ({**VIT, "options": {"img_size": 64}}, "img_size is the entry's image_size"),
+        ({**VIT, "resize": "cubic"}, "backbone timm: unknown resize 'cubic'.*known: bilinear, area"),
+        ({**VIT, "colours": "brg"}, "backbone timm: unknown colours 'brg'.*known: rgb, bgr"),
+        ({**VIT, "antialias": True}, "interpolate_offset and antialias are of positions dinov2"),
         ({**timm.EXAMPLES[2], "final_norm": "all"}, "eva02_tiny_patch14_224 has no final norm"),
         ({**VIT, "positions": "dinov2"}, "positions dinov2 is for DINOv2's models, not for vit_tiny"),
         ({**VIT, "positions": "bicubic"}, "unknown positions 'bicubic'"),
         ({**VIT, "image_size": 40}, "image_size 40 is not divisible by its patch, 16"),
     ],
-    ids=range(10),
+    ids=range(17),
 )
 def test_what_is_refused(entry, sentence):
     with pytest.raises(SegShiftError, match=sentence):

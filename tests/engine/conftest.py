@@ -32,9 +32,9 @@ SIZE = 32
 CLASSES = ["background", "organ", "lesion"]
 # Slices of each volume; ten and more are several chunks.
 VOLUMES = {"train": (3, 2, 4, 3), "validation": (3, 10), "test": (2, 11)}
-VIT = {"module": "timm", "model": "vit_tiny_patch16_224", "image_size": 32, "depth": 2, "embed_dim": 24,
-       "num_heads": 2}  # fmt: skip
-RESNET = {"module": "timm", "model": "resnet10t", "channels": [8, 8, 16, 16], "image_size": 32}
+VIT = {"module": "timm", "model": "vit_tiny_patch16_224", "image_size": 32,
+       "options": {"depth": 2, "embed_dim": 24, "num_heads": 2}}  # fmt: skip
+RESNET = {"module": "timm", "model": "resnet10t", "image_size": 32, "options": {"channels": [8, 8, 16, 16]}}
 BACKBONES = {
     "unet": {"module": "unet", "image_size": SIZE, "width": 4, "depth": 2},
     "vit": {**VIT, "weights": "tiny"},

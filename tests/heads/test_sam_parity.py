@@ -17,32 +17,6 @@ from segshift.layers.sam import (
 )
 from segshift.layers.sam_hq import HQDecoder
 
-# Our names and the originals', in this order.
-NAMES = [
-    ("second_stage.guide.attention1.", "mask_decoder2.self_attn."),
-    ("second_stage.guide.attention2.", "mask_decoder2.self_attn2."),
-    ("second_stage.guide.select.", "mask_decoder2.med_sel.0."),
-    ("second_stage.guide.", "mask_decoder2."),
-    ("second_stage.transformer.", "mask_decoder2.transformer2."),
-    ("second_stage.networks.", "mask_decoder2.output_hypernetworks_mlps2."),
-    ("second_stage.skip.", "mask_decoder2.skip_connect."),
-    ("second_stage.", "mask_decoder2."),
-    (".unused_norms.0.", ".norm1."),
-    (".unused_norms.1.", ".norm2."),
-    (".unused_norms.2.", ".norm3."),
-    (".hq_token.", ".hf_token."),
-    (".hq_networks.0.", ".hf_mlp."),
-    (".from_early.", ".compress_vit_feat."),
-    (".from_last.", ".embedding_encoder."),
-    (".refine.", ".embedding_maskfeature."),
-]
-
-
-def original_name(name):
-    for ours, theirs in NAMES:
-        name = name.replace(ours, theirs)
-    return name
-
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -67,7 +41,7 @@ def parts(classes, decoder):
 def test_sams_decoder(reference, classes, side):
     file = reference.read(f"04_sam_decoder_n{classes}_tok{side}")
     model = parts(classes, Decoder(classes))
-    assert reference.fill(model, original_name, file) == set()
+    assert reference.fill(model, reference.sam_name, file) == set()
     assert sum(one.numel() for one in model.parameters()) == file["parameters"]
     encoder, decoder = model["prompt_encoder"], model["mask_decoder"]
     image = reference.features("embedding", (2, 256, side, side))
@@ -94,7 +68,7 @@ def test_hq_sam_with_a_mask_of_its_own(reference):
     """The paper's HQ-SAM: three masks of SAM, one HQ token with its own mask."""
     file = reference.read("05_hqsam_decoder_n3_vit768")
     model = parts(3, HQDecoder(3, 768))
-    assert reference.fill(model, original_name, file) == set()
+    assert reference.fill(model, reference.sam_name, file) == set()
     assert sum(one.numel() for one in model.parameters()) == file["parameters"]
     encoder, decoder = model["prompt_encoder"], model["mask_decoder"]
     image = reference.features("embedding", (1, 256, 14, 14))
@@ -139,7 +113,7 @@ def inputs_of(reference, side):
 def test_one_stage(reference, module, file, side):
     file = reference.read(file)
     head = head_of(module, side)
-    assert reference.fill(head, original_name, file) == set()
+    assert reference.fill(head, reference.sam_name, file) == set()
     maps = inputs_of(reference, side)
     transformed = tokens_of(head.mask_decoder.transformer)
     outputs = head(maps)
@@ -162,7 +136,7 @@ def test_two_stages(reference, module, kind, side):
     """Everything by the original variant; neck and stage 1 by the default too, whose masks differ."""
     file = reference.read(f"08_{kind}_mask_dec_n3_tok{side * side}")
     head, default = head_of(module, side, original=True), head_of(module, side)
-    assert reference.fill(head, original_name, file) == set()
+    assert reference.fill(head, reference.sam_name, file) == set()
     default.load_state_dict(head.state_dict())
     assert sum(one.numel() for one in head.parameters()) == file["parameters"]
     maps = inputs_of(reference, side)
@@ -205,7 +179,7 @@ def test_encoder_and_hqhsam_give_the_original_segmentors_numbers(reference):
     backbone.prepare.mean = torch.tensor([123.675, 116.28, 103.53]).double().view(3, 1, 1) / 255
     backbone.prepare.deviation = torch.tensor([58.395, 57.12, 57.375]).double().view(3, 1, 1) / 255
     head = hqhsam.build([backbone.maps[tap] for tap in taps], 3, original=True).double().eval()
-    reference.fill(head, original_name)
+    reference.fill(head, reference.sam_name)
     assert sum(one.numel() for part in (backbone, head) for one in part.parameters()) == file["parameters"]
     images = (127.5 + 85 * reference.image((1, 3, 256, 256))).float().double()
     outputs = file["outputs"]

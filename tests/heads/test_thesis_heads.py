@@ -205,8 +205,10 @@ def test_linear_gives_all_the_originals_numbers(reference):
 def backbones():
     with torch.device("meta"):
         return {
-            "vit": timm.build(image_size=224, model="vit_tiny_patch16_224", embed_dim=24, num_heads=2),
-            "resnet": timm.build(image_size=224, model="resnet10t", channels=(8, 8, 16, 16)),
+            "vit": timm.build(
+                image_size=224, model="vit_tiny_patch16_224", options={"embed_dim": 24, "num_heads": 2}
+            ),
+            "resnet": timm.build(image_size=224, model="resnet10t", options={"channels": [8, 8, 16, 16]}),
             "lite_medsam": lite_medsam.build(image_size=224),
             "unet": unet.build(image_size=224, width=4),
         }

@@ -62,8 +62,9 @@ def test_vpts_count(length):
 
 @torch.no_grad()
 def test_prompts_are_deep_the_papers_formula():
-    plain = timm.build(**VIT, reg_tokens=2).eval()
-    backbone = vpt.build(timm.build(**VIT, reg_tokens=2), length=3)
+    entry = {**VIT, "options": {**VIT["options"], "reg_tokens": 2}}
+    plain = timm.build(**entry).eval()
+    backbone = vpt.build(timm.build(**entry), length=3)
     for ours, theirs in zip(backbone.blocks, plain.net.blocks, strict=True):
         ours.block.load_state_dict(theirs.state_dict())
     for name in ("patch_embed", "norm"):

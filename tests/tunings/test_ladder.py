@@ -103,7 +103,11 @@ def test_the_originals_numbers(reference, name):
 
 def test_which_maps_meet():
     with torch.device("meta"):
-        twelve = timm.build(image_size=32, model="vit_tiny_patch16_224", depth=12, embed_dim=12, num_heads=2)
+        twelve = timm.build(
+            image_size=32,
+            model="vit_tiny_patch16_224",
+            options={"depth": 12, "embed_dim": 12, "num_heads": 2},
+        )
     backbone = ladder.build(WithNeck(), side=twelve)
     assert backbone.maps[-1].channels == 256
     assert len(backbone.maps) == 12

@@ -74,7 +74,8 @@ def test_lora_is_the_papers_formula():
 
 
 def test_the_backbone_stays_in_evaluation_mode_and_adapters_round_trip():
-    backbone = peft.build(timm.build(**VIT, proj_drop_rate=0.5), method="dora", rank=2)
+    entry = {**VIT, "options": {**VIT["options"], "proj_drop_rate": 0.5}}
+    backbone = peft.build(timm.build(**entry), method="dora", rank=2)
     backbone.use([4])
     set_mode(backbone, True)
     images = torch.rand(1, 3, 32, 32)

@@ -139,7 +139,8 @@ def test_a_fresh_layer_starts_near_the_pretrained_features():
 
 def test_class_and_register_tokens_are_left_alone():
     torch.manual_seed(0)
-    backbone = rein.build(timm.build(**timm.EXAMPLE, reg_tokens=2, final_norm="none"), scale=1.0)
+    entry = {**timm.EXAMPLE, "options": {**timm.EXAMPLE["options"], "reg_tokens": 2}}
+    backbone = rein.build(timm.build(**entry, final_norm="none"), scale=1.0)
     seen = []
     backbone.after["4"].register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
     backbone(torch.rand(1, 3, 32, 32), [4])

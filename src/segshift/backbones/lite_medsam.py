@@ -47,15 +47,15 @@ class LiteMedSAM(Backbone):
 
     Args:
         image_size: side of its input in pixels.
-        normalize: see ``segshift.layers.images.Prepare``.
+        normalize, method: see ``segshift.layers.images.Prepare``.
     """
 
     neck = NECK
 
-    def __init__(self, image_size: int, normalize: str) -> None:
+    def __init__(self, image_size: int, normalize: str, method: str) -> None:
         super().__init__()
         self.image_size = image_size
-        self.prepare = Prepare(image_size, normalize, "lite_medsam")
+        self.prepare = Prepare(image_size, normalize, "lite_medsam", method)
         self.net = Encoder()
         self.maps = _maps(image_size)
         self.early, self.last = 0, len(WIDTHS) - 1
@@ -106,17 +106,18 @@ def _maps(image_size: int) -> list[Map]:
     return [*maps, Map(256, maps[-1].stride, maps[-1].grid)]
 
 
-def build(*, image_size: int, normalize: str = "unit") -> LiteMedSAM:
+def build(*, image_size: int, normalize: str = "unit", resize: str = "bilinear") -> LiteMedSAM:
     """Build the encoder with random weights.
 
     Args:
         image_size: side of its input in pixels.
         normalize: ``unit`` (each slice to [0, 1], as it was pretrained), ``imagenet`` or ``none``.
+        resize: how images come to ``image_size``: ``bilinear``, or ``area``.
 
     Raises:
-        SegShiftError: unknown ``normalize``.
+        SegShiftError: unknown ``normalize`` or ``resize``.
     """
-    return LiteMedSAM(image_size, normalize)
+    return LiteMedSAM(image_size, normalize, resize)
 
 
 def load(backbone: LiteMedSAM, state: dict[str, Tensor]) -> None:

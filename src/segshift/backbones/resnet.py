@@ -5,6 +5,10 @@ channels and grid; a block of an earlier stage passes a 1 × 1 convolution, batc
 areas. These convolutions are random and count as head: they learn under every tuning and in every adaptation.
 ``outputs: pyramid``: the stem (stride 2) and each of the stages (strides 4, 8, 16, 32), as they come.
 ``skip_last`` leaves the last stage out of either.
+
+``original: true`` (of ``outputs: thesis``) as in the thesis's code: where the backbone is frozen, no gradient
+passes the output convolutions, so that they are counted as trainable and never move; their batch norms follow
+the data all the same.
 """
 
 from collections.abc import Sequence
@@ -21,13 +25,14 @@ from segshift.errors import SegShiftError, unknown
 from segshift.layers.grids import resize_by_area
 from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
+from segshift.layers.timm_options import creator
 from segshift.layers.timm_weights import to_layout
 
 OUTPUTS = ("thesis", "pyramid")
 MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 COUNT = 10  # maps of the thesis
 STAGES = 4
-EXAMPLE = {"image_size": 64, "model": "resnet10t", "channels": (8, 8, 16, 16)}
+EXAMPLE = {"image_size": 64, "model": "resnet10t", "options": {"channels": [8, 8, 16, 16]}}
 
 
 class ResNet(Backbone):
@@ -35,18 +40,15 @@ class ResNet(Backbone):
 
     Args:
         create: makes the network of timm.
-        image_size: side of its input in pixels.
+        prepare: its entrance.
         skip_last: leave out the last stage.
-        normalize: see ``segshift.layers.images.Prepare``.
     """
 
-    def __init__(
-        self, create: "partial[nn.Module]", image_size: int, skip_last: bool, normalize: str
-    ) -> None:
+    def __init__(self, create: "partial[nn.Module]", prepare: Prepare, skip_last: bool) -> None:
         super().__init__()
         self.create = create
-        self.image_size = image_size
-        self.prepare = Prepare(image_size, normalize, "resnet")
+        self.image_size = prepare.grid[0]
+        self.prepare = prepare
         self.net = create()
         self.stages = STAGES - skip_last
         _drop_stages(self.net, self.stages)
@@ -130,8 +132,9 @@ class Uniform(ResNet):
     asked for are dropped by ``use``.
     """
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, original: bool = False) -> None:
         super().__init__(*arguments)
+        self.original = original
         deepest = self.steps[-1]
         first = max(1, len(self.steps) - COUNT)
         self.index = list(range(first, len(self.steps)))
@@ -155,7 +158,9 @@ class Uniform(ResNet):
     def forward(self, images: Tensor, taps: Sequence[int]) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> one (B, C, h, w) per tap."""
         maps = self._run(self.net, self.prepare(images))
-        return [self._leave(maps[self.index[tap]], tap) for tap in taps]
+        frozen = not any(one.requires_grad for one in self.net.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.original and frozen)):
+            return [self._leave(maps[self.index[tap]], tap) for tap in taps]
 
     def _leave(self, features: Tensor, tap: int) -> Tensor:
         if str(tap) not in self.exits:
@@ -181,7 +186,9 @@ def build(
     outputs: str = "thesis",
     skip_last: bool = False,
     normalize: str = "imagenet",
-    **extra: Any,
+    resize: str = "bilinear",
+    options: dict[str, Any] | None = None,
+    original: bool = False,
 ) -> ResNet:
     """Build a ResNet with random weights; 42,500,160 parameters for ``resnet101``.
 
@@ -193,25 +200,26 @@ def build(
         outputs: ``thesis`` (ten maps of one grid) or ``pyramid`` (stem and stages).
         skip_last: leave out the last stage.
         normalize: ``imagenet``, ``half``, ``clip``, ``unit`` or ``none``.
-        **extra: keywords of the timm model, such as ``channels``.
+        resize: how images come to ``image_size``: ``bilinear``, or ``area`` as in the thesis's code.
+        options: keywords of timm's own model, such as ``channels``.
+        original: see the module's text.
 
     Raises:
-        SegShiftError: an unknown ``outputs``, or a model that is no ResNet of timm.
+        SegShiftError: an unknown name, value or option, or a model that is no ResNet of timm.
     """
     if outputs not in OUTPUTS:
         raise unknown("backbone resnet: unknown outputs", outputs, OUTPUTS)
     if not timm.is_model(model):
         raise unknown("backbone resnet: unknown model", model, MODELS)
-    create = partial(timm.create_model, model, pretrained=False, num_classes=0, **extra)
-    with torch.device("meta"):
-        try:
-            net = create()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise SegShiftError(f"backbone resnet: {model} cannot be built with {extra}: {error}") from error
-    if not isinstance(net, Network):
+    if original and outputs != "thesis":
+        raise SegShiftError("backbone resnet: original is of outputs thesis alone")
+    create, found = creator("resnet", model, options or {}, image_size)
+    if not issubclass(found, Network):
         raise SegShiftError(f"backbone resnet: {model} is no ResNet; build it with module timm")
-    kind = Uniform if outputs == "thesis" else Pyramid
-    return kind(create, image_size, skip_last, normalize)
+    prepare = Prepare(image_size, normalize, "resnet", resize)
+    if outputs == "pyramid":
+        return Pyramid(create, prepare, skip_last)
+    return Uniform(create, prepare, skip_last, original=original)
 
 
 def load(backbone: ResNet, state: dict[str, Any]) -> None:

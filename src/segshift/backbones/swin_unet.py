@@ -24,13 +24,13 @@ class SwinUNet(Backbone):
 
     def __init__(
         self, image_size: int, patch: int, width: int, window: int, depths: list[int], heads: list[int],
-        drop_path: float, normalize: str,
+        drop_path: float, normalize: str, method: str,
     ) -> None:  # fmt: skip
         super().__init__()
         self.image_size = image_size
         self.maps = [Map(width, 1, (image_size, image_size), bias=False)]
         self.early = self.last = 0
-        self.prepare = Prepare(image_size, normalize, "swin_unet")
+        self.prepare = Prepare(image_size, normalize, "swin_unet", method)
         rates = [drop_path * index / max(1, sum(depths) - 1) for index in range(sum(depths))]
         parts = (image_size // patch, width, window, depths, heads, rates)
         self.patch_embed = PatchEmbedding(patch, width)
@@ -65,6 +65,7 @@ def build(
     attention_heads: Sequence[int] = (3, 6, 12, 24),
     drop_path: float = 0.1,
     normalize: str = "none",
+    resize: str = "bilinear",
 ) -> SwinUNet:
     """Build a Swin-UNet with random weights; 27,169,476 parameters by default with 15 classes.
 
@@ -77,6 +78,7 @@ def build(
         attention_heads: of each stage.
         drop_path: rate of stochastic depth of the encoder's last block, rising linearly from 0.
         normalize: ``none`` (images stay in [0, 1]), ``unit`` or ``imagenet``.
+        resize: how images come to ``image_size``: ``bilinear``, or ``area`` as in the thesis's code.
 
     Raises:
         SegShiftError: ``depths`` and ``attention_heads`` differ in length, an ``image_size`` that does not
@@ -95,4 +97,4 @@ def build(
                 f"backbone swin_unet: {one} attention_heads do not divide the width {width * 2**stage} "
                 f"of stage {stage}"
             )
-    return SwinUNet(image_size, patch, width, window, depths, heads, drop_path, normalize)
+    return SwinUNet(image_size, patch, width, window, depths, heads, drop_path, normalize, resize)

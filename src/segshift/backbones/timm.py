@@ -4,6 +4,9 @@ Plain vision transformers (timm's ``VisionTransformer`` and ``Eva`` classes) giv
 hooks after each; convolutional and hierarchical networks give one map a stage and take none. A position table
 of another input size is resized once, when weights are loaded, by timm's rule (bicubic, with antialias), or
 with ``positions: dinov2`` as DINOv2's own code does.
+
+The thesis's code departs from this in ways that entries called ``…_original`` name one by one:
+``colours: bgr`` (DINOv2), ``final_norm: none`` (MAE), ``resize: area``.
 """
 
 from collections.abc import Sequence
@@ -23,28 +26,33 @@ from segshift.layers import dinov2_positions
 from segshift.layers.blocks import drop_hooks_after
 from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
+from segshift.layers.timm_options import creator
 from segshift.layers.timm_weights import to_layout
 
 FINAL_NORMS = ("all", "last", "none")
 POSITIONS = ("timm", "dinov2")
-EXAMPLE = {"image_size": 32, "model": "vit_tiny_patch16_224", "depth": 5, "embed_dim": 24, "num_heads": 2}
-EVA = {"model": "eva02_tiny_patch14_224", "patch_size": 8, "depth": 3, "embed_dim": 24, "num_heads": 2}
+EXAMPLE = {
+    "image_size": 32,
+    "model": "vit_tiny_patch16_224",
+    "options": {"depth": 5, "embed_dim": 24, "num_heads": 2},
+}
+EVA = {"patch_size": 8, "depth": 3, "embed_dim": 24, "num_heads": 2}
 EXAMPLES = [
     EXAMPLE,
-    {"image_size": 32, "model": "resnet10t", "channels": (8, 8, 16, 16)},
-    {"image_size": 32, "final_norm": "none", **EVA},
+    {"image_size": 32, "model": "resnet10t", "options": {"channels": [8, 8, 16, 16]}},
+    {"image_size": 32, "model": "eva02_tiny_patch14_224", "final_norm": "none", "options": EVA},
 ]
 
 
 class Timm(Backbone):
     """Shared part: the network, its entrance, and how a whole copy of it is made to compare weights with."""
 
-    def __init__(self, create: "partial[nn.Module]", image_size: int, normalize: str) -> None:
+    def __init__(self, create: "partial[nn.Module]", prepare: Prepare) -> None:
         super().__init__()
         self.create = create
         self.net = create()
-        self.image_size = image_size
-        self.prepare = Prepare(image_size, normalize, "timm")
+        self.image_size = prepare.grid[0]
+        self.prepare = prepare
 
     def _prune(self, net: nn.Module, last: int) -> None:
         """Drop all that the maps up to ``last`` do not need."""
@@ -63,11 +71,13 @@ class Transformer(Timm):
     """A plain vision transformer; one map a block."""
 
     def __init__(
-        self, create: "partial[nn.Module]", image_size: int, normalize: str, final_norm: str, positions: str
+        self, create: "partial[nn.Module]", prepare: Prepare, final_norm: str, positions: str
     ) -> None:
-        super().__init__(create, image_size, normalize)
+        super().__init__(create, prepare)
+        image_size = self.image_size
         self.final_norm = final_norm
         self.positions = positions
+        self.interpolation = dinov2_positions.of_release(self.net)
         side = image_size // self.net.feature_info[0]["reduction"]
         self.maps = [
             Map(info["num_chs"], int(info["reduction"]), (side, side))
@@ -117,7 +127,7 @@ class Transformer(Timm):
         """Tokens (B, prefix + N, D), and for rotary position embeddings one table a block."""
         patches = self.net.patch_embed(images)
         if self.positions == "dinov2":
-            return self.net.norm_pre(dinov2_positions.embed(self.net, patches)), None
+            return self.net.norm_pre(dinov2_positions.embed(self.net, patches, self.interpolation)), None
         embedded = self.net._pos_embed(patches)
         tokens, rotation = embedded if isinstance(embedded, tuple) else (embedded, None)
         if rotation is not None and not getattr(self.net, "rope_mixed", False):
@@ -134,8 +144,8 @@ class Transformer(Timm):
 class Stages(Timm):
     """A convolutional or hierarchical network; one map a stage."""
 
-    def __init__(self, create: "partial[nn.Module]", image_size: int, normalize: str) -> None:
-        super().__init__(create, image_size, normalize)
+    def __init__(self, create: "partial[nn.Module]", prepare: Prepare) -> None:
+        super().__init__(create, prepare)
         self.maps = self._measure()
         self.early, self.last = 0, len(self.maps) - 1
         self._prune(self.net, self.last)
@@ -176,10 +186,14 @@ def build(
     image_size: int,
     model: str,
     normalize: str = "imagenet",
+    resize: str = "bilinear",
+    colours: str = "rgb",
     final_norm: str = "all",
     fixed_position: bool = False,
     positions: str = "timm",
-    **extra: Any,
+    interpolate_offset: float | None = None,
+    antialias: bool | None = None,
+    options: dict[str, Any] | None = None,
 ) -> Timm:
     """Build a network of timm with random weights; nothing is ever downloaded.
 
@@ -187,42 +201,44 @@ def build(
         image_size: side of its input in pixels.
         model: timm's name, such as ``vit_base_patch14_dinov2`` or ``resnet50``.
         normalize: ``imagenet``, ``half``, ``clip``, ``unit`` (each slice to [0, 1]) or ``none``.
+        resize: how images come to ``image_size``: ``bilinear``, or ``area`` as in the thesis's code.
+        colours: ``rgb``, or ``bgr``: red and blue change places once they are normalized.
         final_norm: plain vision transformers only: which maps get the final layer norm, ``all``, ``last`` or
             ``none``.
         fixed_position: the position table never learns, as MAE's sine-cosine table.
         positions: how a position table meets another input size: ``timm``, or ``dinov2`` for DINOv2's models.
-        **extra: keywords of the timm model, such as ``depth``.
+        interpolate_offset, antialias: of ``positions: dinov2``, where not those of the released model.
+        options: keywords of timm's own model, such as ``depth``.
 
     Raises:
-        SegShiftError: unknown name or value, or timm cannot build the network at this size.
+        SegShiftError: unknown name, value or option, or timm cannot build the network at this size.
     """
     if not timm.is_model(model):
         near = ", ".join(get_close_matches(model, timm.list_models(), n=5, cutoff=0.3))
         raise SegShiftError(f"backbone timm: unknown model {model!r}; the nearest of timm's names: {near}")
     if final_norm not in FINAL_NORMS:
         raise unknown("backbone timm: unknown final_norm", final_norm, FINAL_NORMS)
-    if "patch_drop_rate" in extra:
-        raise SegShiftError("backbone timm: patch_drop_rate leaves holes in the maps and cannot be used")
     if positions not in POSITIONS:
         raise unknown("backbone timm: unknown positions", positions, POSITIONS)
+    prepare = Prepare(image_size, normalize, "timm", resize, colours)
     sizes = {"img_size": image_size} if timm.get_pretrained_cfg(model).fixed_input_size else {}
     if positions == "dinov2":
         if "dinov2" not in model:
             raise SegShiftError(f"backbone timm: positions dinov2 is for DINOv2's models, not for {model}")
         sizes = {"dynamic_img_size": True}  # the table keeps the size of the pretraining
-    create = partial(timm.create_model, model, pretrained=False, num_classes=0, **sizes, **extra)
+    elif interpolate_offset is not None or antialias is not None:
+        raise SegShiftError("backbone timm: interpolate_offset and antialias are of positions dinov2 alone")
+    create, kind = creator("timm", model, options or {}, image_size, **sizes)
     try:
-        with torch.device("meta"):
-            transformer = isinstance(create(), VisionTransformer | Eva)
         backbone = (
-            Transformer(create, image_size, normalize, final_norm, positions)
-            if transformer
-            else Stages(create, image_size, normalize)
+            Transformer(create, prepare, final_norm, positions)
+            if issubclass(kind, VisionTransformer | Eva)
+            else Stages(create, prepare)
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise SegShiftError(
-            f"backbone timm: {model} cannot be built at {image_size} px with parameters {extra}: {error}"
-        ) from error
+        raise SegShiftError(f"backbone timm: {model} gives no maps at {image_size} px: {error}") from error
+    if positions == "dinov2":
+        backbone.interpolation = backbone.interpolation.but(interpolate_offset, antialias)
     if fixed_position:
         _fix_position(backbone)
     return backbone

@@ -22,13 +22,13 @@ class UNet(Backbone):
         image_size: side of its input in pixels, divisible by 2**depth.
         width: channels of the first stage, doubled at each of the ``depth`` down-samplings.
         depth: number of down-samplings.
-        normalize: see ``segshift.layers.images.Prepare``.
+        normalize, method: see ``segshift.layers.images.Prepare``.
 
     Raises:
         SegShiftError: ``image_size`` is not divisible by 2**depth.
     """
 
-    def __init__(self, image_size: int, width: int, depth: int, normalize: str) -> None:
+    def __init__(self, image_size: int, width: int, depth: int, normalize: str, method: str) -> None:
         super().__init__()
         if image_size % 2**depth:
             raise SegShiftError(
@@ -37,7 +37,7 @@ class UNet(Backbone):
         self.image_size = image_size
         self.maps = [Map(width, 1, (image_size, image_size))]
         self.early = self.last = 0
-        self.prepare = Prepare(image_size, normalize, "unet")
+        self.prepare = Prepare(image_size, normalize, "unet", method)
         widths = [width * 2**stage for stage in range(depth + 1)]
         self.down = nn.ModuleList(
             _stage(before, after) for before, after in zip([3, *widths[:-1]], widths, strict=True)
@@ -67,7 +67,9 @@ def _stage(channels: int, width: int) -> nn.Sequential:
     )
 
 
-def build(*, image_size: int, width: int = 64, depth: int = 4, normalize: str = "none") -> UNet:
+def build(
+    *, image_size: int, width: int = 64, depth: int = 4, normalize: str = "none", resize: str = "bilinear"
+) -> UNet:
     """Build a U-Net with random weights.
 
     Args:
@@ -75,8 +77,9 @@ def build(*, image_size: int, width: int = 64, depth: int = 4, normalize: str = 
         width: channels of the first stage.
         depth: number of down-samplings.
         normalize: ``none`` (images stay in [0, 1]), ``unit`` or ``imagenet``.
+        resize: how images come to ``image_size``: ``bilinear``, or ``area`` as in the thesis's code.
 
     Raises:
-        SegShiftError: ``image_size`` is not divisible by 2**depth, or an unknown ``normalize``.
+        SegShiftError: ``image_size`` is not divisible by 2**depth, or an unknown ``normalize`` or ``resize``.
     """
-    return UNet(image_size, width, depth, normalize)
+    return UNet(image_size, width, depth, normalize, resize)

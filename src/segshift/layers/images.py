@@ -15,9 +15,8 @@ MOMENTS = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
 NORMALIZATIONS = (*MOMENTS, "unit", "none")
-
-
 METHODS = ("bilinear", "area")
+COLOURS = ("rgb", "bgr")
 
 
 def resize(maps: Tensor, grid: tuple[int, int], method: str = "bilinear") -> Tensor:
@@ -43,18 +42,29 @@ class Prepare(nn.Module):
             gives 0) or ``none``.
         backbone: name of the backbone module, for the error.
         method: of resizing, ``bilinear`` or ``area``.
+        colours: ``rgb``, or ``bgr``: red and blue change places once they are normalized.
 
     Raises:
-        SegShiftError: unknown normalization or method.
+        SegShiftError: unknown normalization, method or order of colours.
     """
 
-    def __init__(self, image_size: int, normalize: str, backbone: str, method: str = "bilinear") -> None:
+    def __init__(
+        self,
+        image_size: int,
+        normalize: str,
+        backbone: str,
+        method: str = "bilinear",
+        colours: str = "rgb",
+    ) -> None:
         super().__init__()
         if normalize not in NORMALIZATIONS:
             raise unknown(f"backbone {backbone}: unknown normalize", normalize, NORMALIZATIONS)
         if method not in METHODS:
             raise unknown(f"backbone {backbone}: unknown resize", method, METHODS)
+        if colours not in COLOURS:
+            raise unknown(f"backbone {backbone}: unknown colours", colours, COLOURS)
         self.method = method
+        self.swap = colours == "bgr"
         self.grid = (image_size, image_size)
         self.normalize = normalize
         mean, deviation = MOMENTS.get(normalize, MOMENTS["imagenet"])
@@ -65,10 +75,10 @@ class Prepare(nn.Module):
         """(B, 3, H, W) in [0, 1] -> (B, 3, image_size, image_size)."""
         images = resize(images, self.grid, self.method)
         if self.normalize in MOMENTS:
-            return (images - self.mean) / self.deviation
-        if self.normalize == "unit":
-            return _to_unit_range(images)
-        return images
+            images = (images - self.mean) / self.deviation
+        elif self.normalize == "unit":
+            images = _to_unit_range(images)
+        return images.flip(1) if self.swap else images
 
 
 def _to_unit_range(images: Tensor) -> Tensor:

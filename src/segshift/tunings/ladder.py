@@ -21,8 +21,8 @@ from segshift.layers.images import resize
 
 EXAMPLE = {
     "side": {
-        "module": "timm", "image_size": 32, "model": "vit_tiny_patch16_224", "depth": 3, "embed_dim": 12,
-        "num_heads": 2,
+        "module": "timm", "image_size": 32, "model": "vit_tiny_patch16_224",
+        "options": {"depth": 3, "embed_dim": 12, "num_heads": 2},
     },
 }  # fmt: skip
 
