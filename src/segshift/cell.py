@@ -27,8 +27,10 @@ from segshift.errors import SegShiftError
 from segshift.model import Segmenter
 from segshift.optimizers import learning_rate
 from segshift.tracking import Journal
+from segshift.watch import Watch
 
-STATE = ("done", "ended", "seconds", "run", "selected")  # beside tensors; what a saved state remembers
+# Beside tensors; what a saved state remembers.
+STATE = ("done", "ended", "seconds", "run", "selected", "collapsed", "guarded")
 
 
 class Cell:
@@ -59,13 +61,18 @@ class Cell:
         self.autocast = models.autocast(training, self.device)
         self.curves = Curves()
         self.done, self.ended, self.seconds, self.run = 0, 0, 0.0, ""  # finished steps, finished epochs
+        self.budget = ""  # whose labels of the target an adaptation looks at, in words
+        self.collapsed: list[int] = []  # epochs
+        self.guarded = ""  # why ``guard`` ended it
         self.journal: Journal | None = None
         self.selected: dict[str, dict[str, Any]] = {}
         self.resume = folder / "resume"
 
     @property
     def over(self) -> bool:
-        """Nothing is left to do: all steps are done, or early stopping ended it after a whole epoch."""
+        """Nothing is left to do: all steps are done, or early stopping or the guard ended it."""
+        if self.guarded:
+            return True
         patience = self.settings["training"].get("early_stopping")
         if patience and self.ended and self.done == self.ended * self.steps:
             return self.ended - self.selected["model"]["epoch"] >= patience or self.done >= self.total
@@ -206,8 +213,9 @@ class Cell:
     # ---- selection and the end -------------------------------------------------------------------------
 
     def end_epoch(
-        self, epoch: int, dice: float | None, loss: float | None, by_class: list[float | None] | None
-    ) -> None:
+        self, epoch: int, dice: float | None, loss: float | None, by_class: list[float | None] | None,
+        watch: Watch | None = None,
+    ) -> None:  # fmt: skip
         """Keep this epoch's weights where they are the best so far. Epochs count from 1."""
         if self.objective.keep == "best":
             self._keep("model", epoch, -1.0 if dice is None else dice, dice, loss)
@@ -219,6 +227,10 @@ class Cell:
             values |= {f"validation/dice/{name}": value for name, value in zip(names, by_class, strict=True)}
         else:
             values = {}
+        if watch:
+            found = watch.values(self.settings["classes"], labels=self.objective.keep == "best")
+            values |= {f"validation/{name}": value for name, value in found.items()}
+            self._watched(epoch, watch)
         values |= self.curves.end()
         self.journal.log(self.done - 1, {name: value for name, value in values.items() if value is not None})
         self.ended = epoch
@@ -234,6 +246,25 @@ class Cell:
         name = f"{self.settings['cell']}, epoch {self.ended} of {self.total // self.steps}"
         file = snapshots.write(self.folder, self.ended, name, shown, len(self.settings["classes"]))
         self.journal.event("picture", step=self.done - 1, key="validation/slices", file=f"snapshots/{file.name}")
+
+    def keep_source(self, dice: float | None, loss: float | None) -> None:
+        """With ``guard``: the source model is the best so far, and stays at hand."""
+        self._keep("source", 0, 0.0, dice, loss)
+        self._keep("model", 0, -1.0 if dice is None else dice, dice, loss)
+
+    def _watched(self, epoch: int, watch: Watch) -> None:
+        """Report a collapse; with ``guard``, end there with the source model."""
+        if not watch.collapsed:
+            return
+        self.collapsed.append(epoch)
+        print(f"{self.settings['cell']}: collapsed at epoch {epoch}: one class everywhere", flush=True)
+        if self.objective.guard:
+            self.guarded = f"collapsed at epoch {epoch}, the source model is kept"
+            self.journal.event("guard", why=self.guarded)
+            file = self._selected_file("source")
+            self.selected["model"] = {**self.selected["source"], "score": math.inf}
+            if not (kept := self._selected_file("model")).exists():
+                _link(file, kept)
 
     def _keep(self, role: str, epoch: int, score: float, dice: float | None, loss: float | None) -> None:
         if role in self.selected and score <= self.selected[role]["score"]:
@@ -263,7 +294,7 @@ class Cell:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(ready, ignore_errors=True)
         part.mkdir(parents=True)
-        for role in self.selected:
+        for role in self.selected.keys() - {"source"}:
             _link(self._selected_file(role), part / f"{role}.ckpt")
         seconds = self.seconds + time.monotonic() - self.started
         best = self.selected["model"]
@@ -277,9 +308,15 @@ class Cell:
             "labelled": self.labelled,
             "epochs": epochs,
             "best": {key: best[key] for key in ("epoch", "dice", "loss")},
+            **(
+                {"budget": self.budget, "collapsed": self.collapsed, "guard": self.guarded}
+                if "adaptation" in self.settings
+                else {}
+            ),
             "device": str(self.device),
             "device_seconds": round(seconds, 1),
             **more,
+            "configuration": self.settings,
         }
         (part / "run.json").write_text(json.dumps(record, indent=1) + "\n")
         part.rename(ready)

@@ -103,10 +103,11 @@ class Objective:
     """
 
     keep: str = "best"
-    guard = False  # stop where it collapses and keep the source model; see ``watch.Guard``
+    guard = False  # stop where it collapses and keep the source model; see docs/adaptation.md
     splits: tuple[str, ...] = ("train",)  # whose images are learned from; labels are of "train" alone
     own_view = False  # its loss looks at other images than the batch's, so their features are no use
-    estimates = False  # rare class sampling needs ``propose`` for the slices that are not labelled
+    estimates = False  # rare class sampling counts pseudo-labels where there are no labels
+    estimated: Tensor | None = None  # then: pixels of each class in each slice, (slices, classes)
     classes: Sequence[str] = ()  # their names, for the journal
 
     def __init__(self, model: nn.Module) -> None:

@@ -146,8 +146,8 @@ class Training(pl.LightningModule):
             return
         if self.cells[0].objective.own_view:
             raise SegShiftError(
-                f"{self.settings['cell']}: cache_features: {kind} needs images that stay as they are, and the "
-                "student sees a strong view of them; say cache_features: none, or student: weak"
+                f"{self.settings['cell']}: cache_features: {kind} needs images that stay as they are, and "
+                "the student sees a strong view of them; say cache_features: none, or student: weak"
             )
         maps = [self.cells[0].model.backbone.maps[tap] for tap in self.taps]
         total = len(self.train_slices) + self.validation.slices

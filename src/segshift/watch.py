@@ -10,7 +10,21 @@ import torch
 from torch import Tensor
 
 from segshift import losses
+from segshift.contracts import Objective
 from segshift.layers.pseudo_labels import per_class
+
+
+def budget(objective: Objective, labelled: int, validation: int) -> str:
+    """Whose labels of the target an adaptation looks at, in patients, as it is printed beside its numbers.
+
+    Args:
+        objective: the adaptation.
+        labelled: patients of the training split that are labelled.
+        validation: patients of the validation split; their labels count where they choose the epoch.
+    """
+    chosen = f" + {validation} validation" if objective.keep == "best" else ""
+    seen = ", transductive" if "test" in objective.splits else ""
+    return (f"{labelled}{chosen}" if labelled or chosen else "none") + seen
 
 
 class Watch:

@@ -34,6 +34,7 @@ class MeanTeacher(PseudoLabelled):
     def __init__(self, model, labelled: int, threshold: Threshold, decay: float, strong: bool) -> None:
         super().__init__(model, labelled, threshold)
         self.teacher, self.decay, self.own_view = Teacher(model), decay, strong
+        self.estimated: Tensor | None = None
 
     def labeller(self) -> nn.Module:
         return self.teacher.model
@@ -49,10 +50,12 @@ class MeanTeacher(PseudoLabelled):
         self.teacher.follow(self.decay)
 
     def state(self) -> dict[str, Tensor]:
-        return self.teacher.state()
+        counts = {} if self.estimated is None else {"estimated": self.estimated}
+        return self.teacher.state() | counts
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.teacher.load_state(state)
+        self.estimated = state.get("estimated")
 
 
 def build(

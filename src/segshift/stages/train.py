@@ -1,7 +1,6 @@
 """`segshift train CELL…`: train models, several at once where they share a frozen backbone; `adapt` is the
 same loop."""
 
-import importlib.metadata
 import signal
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from segshift import model as models
-from segshift import objectives, plugins, training
+from segshift import objectives, plugins, provenance, training
 from segshift.cell import Cell, place
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
@@ -23,7 +22,6 @@ from segshift.prepared import Prepared
 from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks
 
-PACKAGES = ("segshift", "torch", "timm", "pytorch-lightning", "numpy")
 MODEL = ("model.ckpt", "run.json")  # what makes a folder a finished model's
 RESUMABLE = 75  # exit code: interrupted, its state is saved (EX_TEMPFAIL)
 
@@ -135,9 +133,8 @@ def _fit(
             if cell.journal:
                 cell.journal.end("KILLED" if stopped else "FAILED", f"{type(error).__name__}: {error}")
         raise
-    more = {"started": started, "ended": int(time.time() * 1000), "versions": _versions()}
-    if device.type == "cuda":
-        more["peak_memory"] = torch.cuda.max_memory_allocated(device)
+    more = {"started": started, "ended": int(time.time() * 1000), "versions": provenance.versions()}
+    more |= provenance.machine(device) | provenance.peak_memory(device)
     for cell in cells:
         cell.finish(more)
     return 0
@@ -201,8 +198,5 @@ def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, resul
         objective = plugins.build("adaptations", adaptation, model, **({"loss": loss} if takes_loss else {}))
     else:
         objective = objectives.Supervised(model, loss)
+    objective.classes = settings["classes"]
     return Cell(folder, settings, model, kept, objective, identity(results, settings))
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
