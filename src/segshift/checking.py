@@ -19,6 +19,7 @@ def check(config: Config) -> None:
                 _check_module(config, folder, name, entry)
     _check_references(config)
     _check_siblings(config)
+    _check_evaluation(config)
     _check_training(config)
     check_tables(config)
     for kind in config.labels:
@@ -82,8 +83,8 @@ def _check_references(config: Config) -> None:
             raise unknown(
                 f"{config.folder}/datasets.yaml: {name}: unknown anatomy", dataset.anatomy, config.anatomies
             )
-
         known(f"datasets.yaml: {name}: form_of", dataset.form_of, "datasets")
+
 
 def _check_siblings(config: Config) -> None:
     """Datasets of one anatomy are scored on each other: same plane, same classes, sane label maps and
@@ -116,6 +117,18 @@ def _check_siblings(config: Config) -> None:
 
 def _classes(config: Config, entry: Dataset) -> set[str]:
     return set(entry.labels.values()) if entry.labels else set(config.anatomies[entry.anatomy].classes)
+
+
+def _check_evaluation(config: Config) -> None:
+    """A tolerance by anatomy names each that a dataset shows, and no other."""
+    where = f"{config.folder}/project.yaml: evaluation"
+    tolerance = config.project.evaluation.tolerance
+    if isinstance(tolerance, dict):
+        for anatomy in tolerance:
+            if anatomy not in config.anatomies:
+                raise unknown(f"{where}: tolerance: unknown anatomy", anatomy, config.anatomies)
+        for anatomy in {entry.anatomy for entry in config.datasets.values()} - set(tolerance):
+            raise SegShiftError(f"{where}: tolerance has no number for the {anatomy}")
 
 
 def _check_training(config: Config) -> None:

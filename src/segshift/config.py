@@ -13,10 +13,11 @@ from segshift import splits
 from segshift.checking import check
 from segshift.entries import FILES, OPTIONAL, Config
 from segshift.errors import SegShiftError, unknown
+from segshift.evaluation import Evaluation
 from segshift.splits import LOADER, read_yaml
 from segshift.table_entries import DatasetTable, ScoreTable, SelectionTable
 
-__all__ = ["LOADER", "read", "read_yaml"]
+__all__ = ["LOADER", "evaluation", "read", "read_yaml"]
 
 
 def read(folder: str | Path) -> Config:
@@ -43,6 +44,19 @@ def read(folder: str | Path) -> Config:
             config.splits[entry.splits] = splits.read(folder / entry.splits)
     check(config)
     return config
+
+
+def evaluation(folder: str | Path) -> Evaluation:
+    """What `evaluate` computes, from ``project.yaml`` alone: a job that scores one model needs no more.
+
+    Raises:
+        SegShiftError: a mistake in it, in one sentence.
+    """
+    written = read_yaml(Path(folder) / "project.yaml")
+    try:
+        return Evaluation(**written.get("evaluation", {}))
+    except (ValidationError, AttributeError, TypeError):
+        return read(folder).project.evaluation  # finds the same mistake, and has the sentence for it
 
 
 def _sentence(folder: Path, error: ValidationError) -> str:

@@ -1,5 +1,4 @@
-"""Finished models at work: build from a folder, predict volumes, count. Neither Lightning nor MLflow is
-loaded."""
+"""Finished models at work: build from a folder, predict volumes. Neither Lightning nor MLflow is loaded."""
 
 import copy
 from collections.abc import Iterator
@@ -7,17 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from segshift import losses, metrics
 from segshift import model as models
 from segshift.contracts import is_frozen
 from segshift.model import Segmenter
 from segshift.paths import Results
-from segshift.prepared import Prepared
-from segshift.scores import Row
-from segshift.slices import VolumeChunks
+from segshift.raw_grid import RawGrid
+from segshift.slices import channels, crop
 
 CHECKPOINTS = ("model", "lowest_loss", "last")
 
@@ -75,52 +73,15 @@ def outputs(checkpoints: list[Checkpoint], images: Tensor) -> Iterator[list[Tens
         yield model.decode(maps[id(model.backbone)], images.shape[-2:])
 
 
-def score(
-    checkpoints: list[Checkpoint], prepared: Prepared, target: str, split: str, device: torch.device
-) -> list[Row]:
-    """Score files' rows of a split: of each checkpoint, volume and foreground class, and a loss per
-    volume."""
-    chunks = VolumeChunks(prepared, split)
-    classes = prepared.classes
-    matrices = torch.zeros(
-        len(checkpoints), len(chunks.volumes), len(classes), len(classes), dtype=torch.int64
-    )
-    loss: list[list[list[float]]] = [[[] for _ in chunks.volumes] for _ in checkpoints]
-    for index in range(len(chunks)):
-        chunk = chunks[index]
-        labels = chunk.labels.to(device)
-        for number, (checkpoint, logits) in enumerate(
-            zip(checkpoints, outputs(checkpoints, chunk.images.to(device)), strict=True)
-        ):
-            final = checkpoint.model.predict(logits)
-            matrices[number, chunk.volume] += metrics.confusion(final.argmax(1), labels, len(classes)).cpu()
-            # per slice, so that the mean over a volume does not depend on how it was cut into chunks
-            loss[number][chunk.volume] += [
-                float(losses.cross_entropy(one[None], label[None]))
-                for one, label in zip(final, labels, strict=True)
-            ]
-    rows = []
-    for number, checkpoint in enumerate(checkpoints):
-        for place, volume in enumerate(chunks.volumes):
-            common = (target, split, checkpoint.name, volume.id, volume.patient)
-            rows += _rows(common, classes, metrics.counts(matrices[number, place]), loss[number][place],
-                          checkpoint.digest, prepared.sha256[:16])  # fmt: skip
-    return rows
-
-
-def _rows(common, classes, table, loss, model_digest, data_digest) -> Iterator[Row]:
-    for name, counts in zip(classes[1:], table[1:], strict=True):
-        counts = [int(count) for count in counts]
-        dice, iou = metrics.dice(*counts), metrics.iou(*counts)
-        yield Row(*common, name, *counts, dice, iou, None, model_digest, data_digest)
-    yield Row(*common, "all", None, None, None, None, None, metrics.mean(loss), model_digest, data_digest)
-
-
 @torch.inference_mode()
-def segment(model: Segmenter, image: Tensor, device: torch.device, chunk: int = 8) -> Tensor:
-    """Class indices uint8 [z, H, W] of a prepared volume, float32 [z, H, W] in [0, 1]."""
-    parts = []
+def segment(
+    model: Segmenter, image: Tensor, device: torch.device, grid: RawGrid, chunk: int = 8
+) -> np.ndarray:
+    """Class indices uint8 on the raw grid of a prepared volume, float32 [z, H, W] in [0, 1].
+
+    ``grid`` is that of the model's ``crop``.
+    """
     for start in range(0, len(image), chunk):
-        logits = model(image[start : start + chunk].unsqueeze(1).to(device))
-        parts.append(model.predict(logits).argmax(1).to(torch.uint8).cpu())
-    return torch.cat(parts)
+        images = channels(crop(image[start : start + chunk], model.crop)).to(device)
+        grid.add(model.predict(model(images)))
+    return grid.labels()

@@ -27,17 +27,26 @@ class RawGrid:
         shape: the prepared shape.
         raw_affine: from raw indices to mm.
         raw_shape: the raw shape.
+        multiple: predictions are of the centre that ``slices.crop`` leaves of the slices.
 
     Raises:
         SegShiftError: the grids are turned against each other, or an affine has no inverse.
     """
 
     def __init__(
-        self, affine: np.ndarray, shape: Sequence[int], raw_affine: np.ndarray, raw_shape: Sequence[int]
+        self,
+        affine: np.ndarray,
+        shape: Sequence[int],
+        raw_affine: np.ndarray,
+        raw_shape: Sequence[int],
+        multiple: int = 1,
     ) -> None:
-        self.shape, self.raw_shape = tuple(shape), tuple(raw_shape)
+        cut = [side % multiple for side in shape[1:]]
+        centre = np.eye(4)
+        centre[1:3, 3] = [odd // 2 for odd in cut]
+        self.shape = (shape[0], *(side - odd for side, odd in zip(shape[1:], cut, strict=True)))
         try:
-            matrix = np.linalg.inv(affine) @ raw_affine  # raw indices -> prepared indices
+            matrix = np.linalg.inv(affine @ centre) @ raw_affine  # raw indices -> prepared indices
         except np.linalg.LinAlgError:
             raise SegShiftError("the affine of the prepared grid has no inverse") from None
         #: raw axis along each prepared axis
@@ -45,8 +54,8 @@ class RawGrid:
         # how far a raw voxel lies off its line at the far end of the volume, in prepared voxels
         skew = np.abs(matrix[:3, :3]) * (np.array(raw_shape) - 1)
         skew[range(3), self.axes] = 0
-        if sorted(self.axes) != [0, 1, 2] or skew.max() > ROUNDING * max(*self.shape, *self.raw_shape):
-            raise SegShiftError("the prepared grid is turned against the raw grid, not only cropped or scaled")
+        if sorted(self.axes) != [0, 1, 2] or skew.max() > ROUNDING * max(*self.shape, *raw_shape):
+            raise SegShiftError("the prepared grid is turned against the raw grid")
         self.places = [
             _snap(matrix[axis, 3] + matrix[axis, raw] * np.arange(raw_shape[raw]))
             for axis, raw in enumerate(self.axes)
@@ -96,7 +105,7 @@ class RawGrid:
 
 
 def _along(values: Tensor, axis: int, places: np.ndarray) -> Tensor:
-    """Linear interpolation of (n, classes, H, W) at positions along one axis; beyond the ends, their values."""
+    """(n, classes, H, W) at positions along one axis: linear between pixels, constant beyond the ends."""
     size = values.shape[axis]
     if len(places) == size and np.array_equal(places, np.arange(size)):
         return values

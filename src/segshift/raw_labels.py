@@ -2,8 +2,8 @@
 
 ``<split>.h5`` of the splits that are scored hold ``raw_label`` uint8 [z, y, x] in a volume's group, class
 indices on the grid of ``raw_shape`` and ``raw_affine``, compressed, one slice a chunk; it is left out where
-preparing changed no label. ``raw_label`` of a volume in the manifest is its sha256. The digest of the prepared
-data does not cover it, so that data that was prepared before is the same data.
+preparing changed no label. ``raw_label`` of a volume in the manifest is its sha256. The digest of the
+prepared data does not cover it, so that data that was prepared before is the same data.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class VolumeWithRawLabel(PreparedVolume):
         same = label.shape == self.label.shape and np.array_equal(info.affine, info.raw_affine)
         if not same or not np.array_equal(label, self.label):
             chunk = (1, *label.shape[1:])
-            file[info.id].create_dataset(NAME, data=label, chunks=chunk, compression="gzip", compression_opts=1)
+            file[info.id].create_dataset(NAME, data=label, chunks=chunk, compression="gzip")
         return {NAME: _digest(label)}
 
 

@@ -1,16 +1,18 @@
 """Score files: a row per target, split, checkpoint, volume and class, never averaged. Standard library only.
 
 Dice and IoU are percentages with all digits of a double. A class that neither truth nor prediction shows in a
-volume has empty cells and does not count. A row of class ``all`` holds the loss of a volume.
+volume has empty cells and does not count. A row of class ``all`` holds the loss of a volume. What more was
+asked for adds columns, and with native scores rows, see ``docs/metrics.md``.
 """
 
 import csv
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import MISSING, astuple, dataclass, fields
 from pathlib import Path
 
 from segshift.errors import SegShiftError, unknown
+from segshift.measures import METRICS, SURFACES, smoothed
 
 SPLITS = ("validation", "test")
 WHOLE = "all"  # the class of rows that hold a volume's loss
@@ -23,6 +25,11 @@ class Row:
     ``checkpoint`` is ``model`` (the one that tables use), ``lowest_loss`` or ``last``. ``tp``, ``fp`` and
     ``fn`` count pixels. ``dice`` and ``iou`` are percentages. ``model`` and ``data`` are digests of the
     checkpoint and of the target's manifest.
+
+    The others are None where they were not asked for. ``space``: on which grid, ``prepared`` or ``native``.
+    ``slice_dice``, also by the other two rules for absent classes, and ``nsd`` are percentages, ``hd95`` and
+    ``assd`` mm. ``tolerance`` is NSD's, mm. ``missed``: HD95 and ASSD of a structure that truth or prediction
+    lacks, mm.
     """
 
     target: str
@@ -39,21 +46,42 @@ class Row:
     loss: float | None
     model: str
     data: str
+    space: str = "prepared"
+    slice_dice: float | None = None
+    slice_dice_truth_only: float | None = None
+    slice_dice_one: float | None = None
+    hd95: float | None = None
+    assd: float | None = None
+    nsd: float | None = None
+    tolerance: float | None = None
+    missed: float | None = None
 
 
-COLUMNS = tuple(name.rstrip("_") for name in (field.name for field in fields(Row)))
-_TYPES = {"tp": int, "fp": int, "fn": int, "dice": float, "iou": float, "loss": float}
+ALL_COLUMNS = tuple(field.name.rstrip("_") for field in fields(Row))
+_DEFAULTS = tuple(field.default for field in fields(Row))
+COLUMNS = tuple(name for name, default in zip(ALL_COLUMNS, _DEFAULTS, strict=True) if default is MISSING)
+MORE = ALL_COLUMNS[len(COLUMNS) :]  # in a file only where one of its rows has something to say there
+_TYPES = dict.fromkeys(("tp", "fp", "fn"), int)
+_TYPES |= {name: float for name in ("dice", "iou", "loss", *MORE) if name != "space"}
 
 
 def write(file: Path, rows: Iterable[Row]) -> None:
     """Write rows in the given order; the file appears only when it is complete."""
+    lines = [astuple(row) for row in rows]
+    kept = [
+        number
+        for number, default in enumerate(_DEFAULTS)
+        if default is MISSING or any(line[number] != default for line in lines)
+    ]
     part = file.with_name(file.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow([ALL_COLUMNS[number] for number in kept])
         # repr of a double is the shortest text that reads back as the same double
-        writer.writerows([repr(v) if isinstance(v, float) else v for v in astuple(row)] for row in rows)
+        writer.writerows(
+            [repr(line[n]) if isinstance(line[n], float) else line[n] for n in kept] for line in lines
+        )
     part.replace(file)
 
 
@@ -66,23 +94,26 @@ def read(file: Path) -> list[Row]:
     try:
         with file.open(newline="") as stream:
             reader = csv.reader(stream)
-            if (header := tuple(next(reader, ()))) != COLUMNS:
-                raise SegShiftError(f"{file}: its columns are {', '.join(header)}, not {', '.join(COLUMNS)}")
-            return [_row(file, number, cells) for number, cells in enumerate(reader, 2)]
+            header = tuple(next(reader, ()))
+            if header != COLUMNS + tuple(name for name in MORE if name in header):
+                known = f"{', '.join(COLUMNS)}, and where it was asked for {', '.join(MORE)}"
+                raise SegShiftError(f"{file}: its columns are {', '.join(header)}, not {known}")
+            return [_row(file, header, number, cells) for number, cells in enumerate(reader, 2)]
     except FileNotFoundError:
         raise SegShiftError(f"the score file {file} is missing") from None
 
 
-def _row(file: Path, number: int, cells: list[str]) -> Row:
-    if len(cells) != len(COLUMNS):
-        raise SegShiftError(f"{file}: line {number} has {len(cells)} cells, not {len(COLUMNS)}")
-    values = []
-    for column, cell in zip(COLUMNS, cells, strict=True):
+def _row(file: Path, header: tuple[str, ...], number: int, cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        raise SegShiftError(f"{file}: line {number} has {len(cells)} cells, not {len(header)}")
+    values = {}
+    for column, cell in zip(header, cells, strict=True):
         try:
-            values.append((_TYPES[column](cell) if cell else None) if column in _TYPES else cell)
+            value = (_TYPES[column](cell) if cell else None) if column in _TYPES else cell
         except ValueError:
             raise SegShiftError(f"{file}: line {number}: {column} is {cell!r}, which is no number") from None
-    return Row(*values)
+        values["class_" if column == "class" else column] = value
+    return Row(**values)
 
 
 def mean(values: Iterable[float]) -> float:
@@ -98,20 +129,68 @@ def mean(values: Iterable[float]) -> float:
 
 
 def dice(rows: Iterable[Row], target: str, split: str, checkpoint: str = "model") -> float:
-    """Dice in percent: the mean over the classes of each volume, then the mean over volumes.
+    """``score`` in Dice, in percent."""
+    return score(rows, target, split, checkpoint)
+
+
+def score(
+    rows: Iterable[Row],
+    target: str,
+    split: str,
+    checkpoint: str = "model",
+    metric: str = "dice",
+    absent: str = "skip",
+    space: str = "prepared",
+) -> float:
+    """The mean of a metric over the classes of each volume, then the mean over volumes.
+
+    Args:
+        rows: of a score file.
+        target: a dataset.
+        split: ``validation`` or ``test``.
+        checkpoint: see ``Row``.
+        metric: see ``measures.METRICS``.
+        absent: what counts of a class that the truth does not show, see ``value``.
+        space: ``prepared`` or ``native``.
 
     Raises:
-        SegShiftError: no row of that target, split and checkpoint has a Dice.
+        SegShiftError: no row of that target, split, checkpoint and space has the metric.
     """
     volumes: dict[str, list[float]] = {}
-    for row in select(rows, target, split, checkpoint):
-        if row.dice is not None:
-            volumes.setdefault(row.volume, []).append(row.dice)
+    for row in select(rows, target, split, checkpoint, space):
+        if (one := value(row, metric, absent)) is not None:
+            volumes.setdefault(row.volume, []).append(one)
     if not volumes:
         if split not in SPLITS:
             raise unknown("scores: unknown split", split, SPLITS)
-        raise SegShiftError(f"no Dice of checkpoint {checkpoint} on the {split} volumes of {target}")
+        where = f"on the {split} volumes of {target}" + (f", space {space}" if space != "prepared" else "")
+        raise SegShiftError(f"no {METRICS[metric].title} of checkpoint {checkpoint} {where}")
     return mean(mean(values) for values in volumes.values())
+
+
+def value(row: Row, metric: str = "dice", absent: str = "skip") -> float | None:
+    """What a row says of a metric; None if it does not count.
+
+    ``absent``: what of a class that the truth of a volume does not show. ``skip``: it does not count where
+    the prediction does not show it either. ``truth_only``: it never counts. ``one``: it always does; shown
+    by neither, it is perfect. Dice and IoU have 1 added above and below there, as in the thesis's code.
+    """
+    if row.class_ == WHOLE or absent == "skip":
+        return getattr(row, metric)
+    if metric == "slice_dice":
+        return getattr(row, f"slice_dice_{absent}")
+    if absent == "truth_only":
+        return getattr(row, metric) if row.tp + row.fn else None
+    if metric in SURFACES:
+        nothing = row.missed is not None and not (row.tp + row.fp + row.fn)
+        return METRICS[metric].best if nothing else getattr(row, metric)
+    return smoothed(metric, row.tp, row.fp, row.fn)
+
+
+def has(rows: Iterable[Row], metric: str) -> bool:
+    """True if a metric was computed in rows (though it may count for no class of them)."""
+    sign = {"slice_dice": "slice_dice_one"} | dict.fromkeys(SURFACES, "missed")
+    return any(getattr(row, sign.get(metric, "tp")) is not None for row in rows)
 
 
 def volumes(rows: Iterable[Row], target: str, split: str, checkpoint: str = "model") -> list[str]:
@@ -126,7 +205,9 @@ def targets(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.target for row in rows))
 
 
-def select(rows: Iterable[Row], target: str, split: str, checkpoint: str = "model") -> Iterator[Row]:
-    """The rows of a target, split and checkpoint."""
-    key = (target, split, checkpoint)
-    return (row for row in rows if (row.target, row.split, row.checkpoint) == key)
+def select(
+    rows: Iterable[Row], target: str, split: str, checkpoint: str = "model", space: str = "prepared"
+) -> Iterator[Row]:
+    """The rows of a target, split, checkpoint and space."""
+    wanted = (target, split, checkpoint, space)
+    return (row for row in rows if (row.target, row.split, row.checkpoint, row.space) == wanted)

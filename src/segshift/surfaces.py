@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-# A spacing that came out of a file in single precision must not decide whether a distance is within tolerance.
+# A spacing that a file holds in single precision must not decide whether a distance is within tolerance.
 SLACK = 1e-4  # mm
 
 
@@ -54,9 +54,7 @@ def surfaces(
             found.append(Surface(worst, worst, 0.0))
         else:
             box = _union(true_box, predicted_box)
-            found.append(
-                surface(truth[box] == number, prediction[box] == number, spacing, tolerance, flat)
-            )
+            found.append(surface(truth[box] == number, prediction[box] == number, spacing, tolerance, flat))
     return found
 
 

@@ -9,10 +9,11 @@ import torch
 from tests.engine.conftest import CLASSES, UNET, VIT_CELL
 from torch.nn import functional
 
-from segshift import cli, inference, scores, slices
+from segshift import cli, inference, scores, scoring, slices
 from segshift import model as models
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
+from segshift.raw_grid import RawGrid
 from segshift.settings import read_settings
 from segshift.stages import evaluate
 
@@ -118,7 +119,7 @@ def test_how_a_volume_is_cut_changes_no_count(scored, monkeypatch):
     for chunk in (8, 3, 1):
         monkeypatch.setattr(slices, "CHUNK", chunk)
         checkpoints = inference.load(folder, settings, scored.results, torch.device("cpu"))
-        found.append(inference.score(checkpoints, prepared, "b", "test", torch.device("cpu")))
+        found.append(scoring.score(checkpoints, prepared, "b", "test", torch.device("cpu")))
     for rows in found[1:]:
         assert [(r.tp, r.fp, r.fn, r.dice) for r in rows] == [(r.tp, r.fp, r.fn, r.dice) for r in found[0]]
         losses, others = ([r.loss for r in some if r.class_ == "all"] for some in (rows, found[0]))
@@ -139,7 +140,8 @@ def test_segmenting_is_scoring(scored):
     folder = scored.folder(UNET)
     checkpoints = inference.load(folder, read_settings(folder), scored.results, torch.device("cpu"))
     image, label = Prepared(scored.results.data("a")).volume("test", "test1")
-    mask = inference.segment(checkpoints[0].model, torch.from_numpy(image), torch.device("cpu")).numpy()
+    grid = RawGrid(np.eye(4), image.shape, np.eye(4), image.shape)
+    mask = inference.segment(checkpoints[0].model, torch.from_numpy(image), torch.device("cpu"), grid)
     (row,) = [
         r
         for r in scores.read(folder / "scores.csv")
@@ -154,13 +156,13 @@ def test_segmenting_is_scoring(scored):
 
 def count_scoring(monkeypatch):
     """Names of the targets that are computed from here on."""
-    seen, real = [], inference.score
+    seen, real = [], scoring.score
 
-    def noted(checkpoints, prepared, target, split, device):
+    def noted(checkpoints, prepared, target, split, *more):
         seen.append((target, split))
-        return real(checkpoints, prepared, target, split, device)
+        return real(checkpoints, prepared, target, split, *more)
 
-    monkeypatch.setattr(inference, "score", noted)
+    monkeypatch.setattr(scoring, "score", noted)
     return seen
 
 

@@ -15,6 +15,6 @@ rule evaluate:
     resources:
         **needs("evaluate"),
     params:
-        targets=lambda wildcards: " ".join(GRID.targets[wildcards.model]),
+        targets=asked,
     shell:
-        "exec segshift evaluate results/runs/{wildcards.model} {params.targets} > {log} 2>&1"
+        "exec segshift evaluate results/runs/{wildcards.model} {params.targets} --config results/.config > {log} 2>&1"

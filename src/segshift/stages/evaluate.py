@@ -1,29 +1,45 @@
 """`segshift evaluate CELL [TARGET…]`: score a finished model on all its targets, in one process.
 
-A target that was scored with the same weights and data is not computed again. When one target fails the
-others go on.
+Dice and IoU on the prepared grid are always computed, more where ``evaluation`` in ``project.yaml`` or an
+option asks for it. A target that was scored with the same weights and data, and with all that is asked for,
+is not computed again. When one target fails the others go on.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from segshift import grid, inference, scores
+from segshift import config as configuration
+from segshift import grid, inference, raw_labels, scores, scoring
 from segshift import model as models
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
+from segshift.evaluation import DEFAULT, Asked, Evaluation
+from segshift.measures import METRICS
 from segshift.paths import Results, locate
 from segshift.prepared import Prepared
 from segshift.settings import read_settings
 
 
 def run(
-    cell: str, targets: list[str], root: str = "results", config: str = "config", device: str = "auto"
+    cell: str,
+    targets: list[str],
+    root: str = "results",
+    config: str = "config",
+    device: str = "auto",
+    metrics: Sequence[str] | None = None,
+    spaces: Sequence[str] | None = None,
+    tolerance: float | None = None,
 ) -> None:
     """Write ``scores/<target>.csv`` one by one, then their sum, ``scores.csv``.
 
     Args:
         cell: a model's folder or path.
         targets: datasets to score on; without any, those that the experiments in ``config`` name for it.
+        root: the results folder, where ``cell`` is a path.
+        config: the configuration that says what is computed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        metrics: instead of what the configuration says; so are ``spaces`` and ``tolerance`` (mm).
 
     Raises:
         SegShiftError: a target failed; names them all. What could be scored is there.
@@ -32,6 +48,7 @@ def run(
     folder = results.run(path)
     settings = read_settings(folder)
     targets = targets or _named(path, config)
+    asked = _asked(config, settings, {"metrics": metrics, "spaces": spaces, "tolerance": tolerance})
     checkpoints = inference.load(folder, settings, results, find_device(device))
     for one in checkpoints:
         for name in one.content["data"]:
@@ -39,7 +56,7 @@ def run(
     failed = {}
     for target in targets:
         try:
-            _score(target, folder, settings, results, checkpoints, device)
+            _score(target, folder, settings, results, checkpoints, device, asked)
         except Exception as error:  # one target's trouble must not cost the others
             failed[target] = error
             print(f"{target}: {type(error).__name__}: {error}", flush=True)
@@ -59,13 +76,28 @@ def _named(path: str, config: str) -> list[str]:
     return known[path]
 
 
+def _asked(config: str, settings: dict[str, Any], options: dict[str, Any]) -> Asked:
+    """What is computed: as the configuration says, if there is one, unless options say otherwise."""
+    found = configuration.evaluation(config) if Path(config).is_dir() else Evaluation()
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given.get("tolerance", 1) > 0:
+        raise SegShiftError(f"the tolerance {given['tolerance']:g} must be a positive number of mm")
+    return Evaluation(**(found.model_dump() | given)).asked(settings["source"].get("anatomy", ""))
+
+
 def _score(
-    target: str, folder: Path, settings: dict[str, Any], results: Results, checkpoints: list, device: str
+    target: str,
+    folder: Path,
+    settings: dict[str, Any],
+    results: Results,
+    checkpoints: list[inference.Checkpoint],
+    device: str,
+    asked: Asked,
 ) -> None:
-    """Score one target, unless that was done with these weights and this data."""
+    """Score one target, unless that was done with these weights and this data, and nothing is missing."""
     prepared = Prepared(results.data(target))
     file = folder / "scores" / f"{target}.csv"
-    if _scored(file, checkpoints, prepared):
+    if _scored(file, checkpoints, prepared, asked):
         print(f"{target}: was scored before", flush=True)
         return
     if prepared.classes != settings["classes"]:
@@ -73,16 +105,42 @@ def _score(
     _check_patients(settings, results, target, prepared)
     rows = []
     for split in scores.SPLITS:
-        rows += inference.score(checkpoints, prepared, target, split, find_device(device))
+        rows += scoring.score(checkpoints, prepared, target, split, find_device(device), asked)
     scores.write(file, rows)
-    print(f"{target}: test Dice {scores.dice(rows, target, 'test'):.2f}", flush=True)
+    for line in _lines(rows, target, asked):
+        print(line, flush=True)
 
 
-def _scored(file: Path, checkpoints: list[inference.Checkpoint], prepared: Prepared) -> bool:
+def _scored(file: Path, checkpoints: list[inference.Checkpoint], prepared: Prepared, asked: Asked) -> bool:
+    """True if a file has all that is asked for, of these weights and this data; more does not hurt."""
     if not file.exists():
         return False
-    found = {(row.checkpoint, row.model, row.data) for row in scores.read(file)}
-    return found == {(one.name, one.digest, prepared.sha256[:16]) for one in checkpoints}
+    rows = [row for row in scores.read(file) if row.space in asked.spaces]
+    data = {"prepared": prepared.sha256[:16]}
+    if "native" in asked.spaces:
+        data["native"] = raw_labels.digest(prepared)[:16]
+    found = {(row.checkpoint, row.model, row.data, row.space) for row in rows}
+    if found != {(one.name, one.digest, data[space], space) for one in checkpoints for space in asked.spaces}:
+        return False
+    classes = [row for row in rows if row.class_ != scores.WHOLE]
+    return all(scores.has([row], metric) for row in classes for metric in asked.metrics) and (
+        "nsd" not in asked.metrics or {row.tolerance for row in classes} == {asked.tolerance}
+    )
+
+
+def _lines(rows: list[scores.Row], target: str, asked: Asked) -> Iterator[str]:
+    """What is printed of a target: its means, and what a missed structure counted."""
+    shown = [metric for metric in asked.metrics if metric != "iou" or asked.metrics != DEFAULT.metrics]
+    for space in asked.spaces:
+        means = []
+        for metric in shown:
+            mean, measure = scores.score(rows, target, "test", metric=metric, space=space), METRICS[metric]
+            means.append(f"{measure.title} {mean:.2f}" + (" mm" if measure.unit == "mm" else ""))
+        yield f"{target}: test {', '.join(means)}" + (f" ({space})" if space != "prepared" else "")
+    if asked.surfaces:
+        worst = [row.missed for row in rows if row.missed is not None]
+        span = f"{min(worst):.1f}" + (f" to {max(worst):.1f}" if max(worst) > min(worst) else "")
+        yield f"{target}: a missed structure counts {span} mm for HD95 and ASSD, 0 for NSD"
 
 
 def _check_patients(settings: dict[str, Any], results: Results, target: str, prepared: Prepared) -> None:

@@ -1,8 +1,9 @@
 """`segshift predict CELL image.nii.gz -o mask.nii.gz`: segment a scan; the mask has the scan's shape and
 affine.
 
-The scan goes through the pre-processing of the dataset that the model learned from last. Values of the mask
-are class indices in the order of the model's classes, which are printed.
+The scan goes through the pre-processing of the dataset that the model learned from last, and the prediction
+goes back as native scores do, see ``raw_grid.py``. Values of the mask are class indices in the order of the
+model's classes, which are printed.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.paths import locate
 from segshift.preparation import steps
+from segshift.raw_grid import RawGrid
 from segshift.settings import read_settings
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -67,7 +69,11 @@ def run(
     (model, *_) = inference.load(folder, settings, results, device)
     # float16 as in the prepared format, so that a scan gives what evaluation gave
     slices = torch.from_numpy(prepared.image.astype(np.float16).astype(np.float32))
-    mask = inference.segment(model.model, slices, device).numpy()
+    try:
+        grid = RawGrid(prepared.affine, slices.shape, volume.affine, volume.image.shape, model.model.crop)
+    except SegShiftError as error:
+        raise SegShiftError(f"{image}: {error}") from None
+    mask = inference.segment(model.model, slices, device, grid)
     output.parent.mkdir(parents=True, exist_ok=True)
-    nifti.write_label(mask, prepared.affine, image, output)
+    nifti.write_label(mask, volume.affine, image, output)
     print("; ".join(f"{index} {name}" for index, name in enumerate(settings["classes"])))
