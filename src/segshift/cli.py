@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("evaluate", "Score a model on its targets.", _evaluate, _folder, _config, _device)
     sub.add_argument("cell", help=CELL)
     sub.add_argument("target", nargs="*", help="default: those that the experiments name")
+    _measured(sub)
     sub = verb("track", "Send scores and curves to MLflow.", _track, _folder, _config, _experiments)
     sub.add_argument("--follow", action="store_true", help="a pass every 15 s, until stdin closes")
     sub.add_argument("--out", type=Path, metavar="FILE", help="list the tracked runs here")
@@ -140,6 +141,16 @@ def _config(sub: argparse.ArgumentParser) -> None:
 
 def _experiments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("experiment", nargs="*", help="entries of experiments.yaml (default: all)")
+
+
+def _measured(sub: argparse.ArgumentParser) -> None:
+    from segshift.measures import METRICS, SPACES
+
+    text = "beside dice and iou (default: `evaluation` in project.yaml)"
+    sub.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", help=text)
+    text = "prepared (always) and native, the raw voxels"
+    sub.add_argument("--spaces", nargs="+", choices=SPACES, metavar="SPACE", help=text)
+    sub.add_argument("--tolerance", type=float, metavar="MM", help="of a surface, for nsd")
 
 
 def _device(sub: argparse.ArgumentParser) -> None:
@@ -221,7 +232,7 @@ def _fit(arguments: Arguments) -> int:
 
 def _evaluate(arguments: Arguments) -> None:
     options = (arguments.cell, arguments.target, arguments.results, arguments.config, arguments.device)
-    stage("evaluate").run(*options)
+    stage("evaluate").run(*options, arguments.metrics, arguments.spaces, arguments.tolerance)
 
 
 def _track(arguments: Arguments) -> None:

@@ -77,6 +77,13 @@ def target_settings(wildcards):
     return [f"results/data/{name}/settings.yaml" for name in GRID.targets[wildcards.model]]
 
 
+def asked(wildcards):
+    """What `evaluate` is told: the targets, and what to compute where project.yaml asks for more than Dice and IoU.
+    Where it does not, these are the targets alone, as before: nothing that is scored is scored again."""
+    anatomy = GRID.config.datasets[model(wildcards).source].anatomy
+    return " ".join([*GRID.targets[wildcards.model], *GRID.config.project.evaluation.asked(anatomy).words])
+
+
 def weights(wildcards):
     return [f"results/weights/{name}" for name in GRID.weights(model(wildcards))]
 
