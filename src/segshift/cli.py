@@ -82,6 +82,15 @@ def parser() -> argparse.ArgumentParser:
         "folder", type=Path, help="where to"
     )
     verb("check", "Build every combination of the grid once, without weights.", _check, _folder, _config)
+    sub = verb("parameters", "Count parameters, FLOPs and memory.", _parameters, _folder, _config, _device)
+    sub.add_argument("cell", nargs="*", help=f"{CELL} (default: the whole grid)")
+    for name in ("backbone", "tuning", "head"):
+        sub.add_argument(f"--{name}", metavar="NAME", help=f"of one combination: an entry of {name}s.yaml")
+    sub.add_argument("--classes", type=int, metavar="NUMBER", help="of one combination, background included")
+    sub.add_argument("--batch", type=int, default=1, metavar="NUMBER", help="slices counted (default: 1)")
+    sub.add_argument("--original", action="store_true", help="count the original variants of all parts")
+    sub.add_argument("--gradient", action="store_true", help="run it, and count what gets a gradient")
+    sub.add_argument("--json", action="store_true", help="the same as JSON")
 
     sub = verb("fetch", "Bring weights and check them.", _fetch, _folder, _config)
     sub.add_argument("weights", nargs="+", help="entries of weights.yaml")
@@ -104,11 +113,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--runs", type=Path, metavar="FILE", help="scores from a CSV file; no MLflow is needed")
     sub.add_argument("--origin", metavar="NAME", help="scores that import-runs put into MLflow")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="where to, with --runs or --origin")
+    text = "print these beside each number, with the difference: a NAME of import-runs, or a CSV file"
+    sub.add_argument("--beside", metavar="NAME", help=text)
     sub.add_argument("--partial", action="store_true", help="with a dash where a score is missing")
     sub.add_argument("--folder", type=Path, help="where to (default: tables/ or tables/partial/ in results)")
     sub = verb("import-runs", "Put scores of a plain file into MLflow.", _import_runs, _folder, _config)
     sub.add_argument("file", type=Path, help="a CSV file with the columns of config/published/runs.csv")
     sub.add_argument("--origin", default="published", metavar="NAME", help="whose (default: published)")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="list the imported runs here")
     verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
 
     sub = verb("predict", "Segment a NIfTI volume with a trained model.", _predict, _folder, _device)
@@ -118,12 +130,20 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="MASK", help="what it becomes: .nii or .nii.gz"
     )
     sub.add_argument("--channel", type=int, metavar="NUMBER", help="of a 4D image, counted from 0")
-    verb("show", "Print the tables, where they lie, and how to open MLflow.", _show, _folder, _config)
+    sub = verb("show", "Print the tables; of a CELL, draw what its model sees.", _show, _folder, _config)
+    sub.add_argument("cell", nargs="?", help=f"draw {CELL}")
+    sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: sheet.png in its folder")
     sub = verb("status", "Say what failed, and where its log is.", _status, _folder)
     sub.add_argument("--failed", nargs="*", default=[], metavar="RULE=LOG", help="as the workflow tells it")
     sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, _folder, _config)
     sub.add_argument("cell", nargs="*", help=CELL)
     sub.add_argument("--outdated", action="store_true", help="all that were made by older code")
+    sub = verb("replay", "Train a finished cell again beside it, and compare.", _replay, _folder)
+    sub.add_argument("cell", help=CELL)
+    sub.add_argument("--device", help="cpu or cuda (default: that of the first training)")
+    sub.add_argument("--workers", type=int, default=0, help="processes that read slices")
+    text = "on a GPU, of the best validation Dice, in points (default: 0.5); on a CPU the bits must agree"
+    sub.add_argument("--tolerance", type=float, default=0.5, metavar="POINTS", help=text)
     sub = verb("ui", "Open the MLflow UI.", _ui, _folder, _config)
     sub.add_argument("--port", type=int, default=5000, help="of this machine (default: 5000)")
     return top
@@ -209,6 +229,24 @@ def _check(arguments: Arguments) -> None:
     stage("check").run(arguments.config, _results(arguments))
 
 
+def _parameters(arguments: Arguments) -> None:
+    from segshift.errors import SegShiftError
+
+    if arguments.batch < 1:
+        raise SegShiftError(f"--batch {arguments.batch} is less than 1")
+    parameters = stage("parameters")
+    a = arguments
+    options = parameters.Options(a.json, a.original, a.gradient, a.batch, a.device)
+    names = {part: getattr(arguments, part) for part in ("backbone", "tuning", "head")}
+    given = [*names.values(), arguments.classes]
+    if not any(one is not None for one in given):
+        parameters.run(arguments.config, _results(arguments), arguments.cell, options)
+    elif arguments.cell or None in given:
+        raise SegShiftError("one combination needs --backbone, --tuning, --head and --classes, and no cell")
+    else:
+        parameters.run_one(arguments.config, names, arguments.classes, options)
+
+
 def _fetch(arguments: Arguments) -> None:
     config = _read(arguments).config
     _known("weights", arguments.weights, config.weights)
@@ -218,11 +256,15 @@ def _fetch(arguments: Arguments) -> None:
 
 
 def _prepare(arguments: Arguments) -> None:
-    config = _read(arguments).config
+    grid = _read(arguments)
+    config = grid.config
     _known("dataset", arguments.dataset, config.datasets)
     for name in arguments.dataset:
-        raw = _home(arguments) / config.project.raw / (config.datasets[name].folder or name)
-        stage("prepare").run(name, Path(arguments.results), raw, arguments.workers)
+        entry = config.datasets[name]
+        raw = _home(arguments) / config.project.raw / (entry.folder or name)
+        more = {"cache": config.project.cache, "siblings": grid.together(name)}
+        more["colours"] = config.anatomies[entry.anatomy].colours
+        stage("prepare").run(name, Path(arguments.results), raw, arguments.workers, **more)
 
 
 def _fit(arguments: Arguments) -> int:
@@ -246,10 +288,8 @@ def _tabulate(arguments: Arguments) -> None:
     if arguments.runs or arguments.origin or arguments.out:
         _tabulate_other(arguments)
         return
-    for table in arguments.table or _read(arguments).tables:
-        stage("tabulate").run(
-            arguments.config, _results(arguments), table, arguments.partial, arguments.folder
-        )
+    options = (arguments.table or None, arguments.partial, arguments.folder, arguments.beside)
+    stage("tabulate").run_all(arguments.config, _results(arguments), *options)
 
 
 def _tabulate_other(arguments: Arguments) -> None:
@@ -258,15 +298,16 @@ def _tabulate_other(arguments: Arguments) -> None:
         from segshift.errors import SegShiftError
 
         raise SegShiftError("--out FOLDER needs --runs FILE or --origin NAME, and each of these needs it")
-    where, names = (arguments.config, _results(arguments)), arguments.table
+    where, names, other = (arguments.config, _results(arguments)), arguments.table, arguments.beside
     if arguments.runs:
-        stage("tabulate_file").run(*where, arguments.runs, arguments.out, names)
+        stage("tabulate_file").run(*where, arguments.runs, arguments.out, names, other)
     else:
-        stage("import_runs").tabulate(*where, arguments.out, names, arguments.origin)
+        stage("import_runs").tabulate(*where, arguments.out, names, arguments.origin, other)
 
 
 def _import_runs(arguments: Arguments) -> None:
-    stage("import_runs").run(arguments.file, arguments.config, _results(arguments), arguments.origin)
+    options = (arguments.origin, arguments.out)
+    stage("import_runs").run(arguments.file, arguments.config, _results(arguments), *options)
 
 
 def _report(arguments: Arguments) -> None:
@@ -279,6 +320,9 @@ def _predict(arguments: Arguments) -> None:
 
 
 def _show(arguments: Arguments) -> None:
+    if arguments.cell:
+        stage("sheet").run(arguments.cell, arguments.config, _results(arguments), arguments.output)
+        return
     stage("tabulate").show(arguments.config, _results(arguments))
 
 
@@ -288,6 +332,11 @@ def _status(arguments: Arguments) -> None:
 
 def _rerun(arguments: Arguments) -> None:
     stage("rerun").run(arguments.cell, arguments.results, arguments.outdated, arguments.config)
+
+
+def _replay(arguments: Arguments) -> int:
+    options = (arguments.cell, arguments.results, arguments.device, arguments.workers, arguments.tolerance)
+    return stage("replay").run(*options)
 
 
 def _ui(arguments: Arguments) -> None:

@@ -22,8 +22,9 @@ def palette(classes: int) -> np.ndarray:
     """Colours of the classes, uint8 (classes, 3); the background's is never drawn."""
     named = [tuple(int(one[at : at + 2], 16) for at in (1, 3, 5)) for one in COLOURS]
     more = max(classes - 1 - len(named), 0)
-    hues = [colorsys.hsv_to_rgb(number / max(more, 1), 0.9, 0.65 + 0.3 * (number % 2)) for number in range(more)]
-    named += [tuple(int(255 * channel) for channel in one) for one in hues]
+    for number in range(more):
+        hue = colorsys.hsv_to_rgb(number / more, 0.9, 0.65 + 0.3 * (number % 2))
+        named.append(tuple(int(255 * channel) for channel in hue))
     return np.array([(0, 0, 0), *named[: classes - 1]], dtype=np.uint8)
 
 
@@ -81,7 +82,7 @@ def sheet(
 ) -> Image.Image:
     """Rows of panels, each with a caption above it; ``heads`` are captions of the columns."""
     widths = [sum(panel.shape[1] + GAP for panel in panels) for _, panels in rows]
-    heights = [LINE + max(panel.shape[0] for panel in panels) + GAP for _, panels in rows]
+    heights = [LINE + max((panel.shape[0] for panel in panels), default=0) + GAP for _, panels in rows]
     font, small = ImageFont.load_default(15), ImageFont.load_default(12)
     words = max(font.getlength(text) for text in (title, *(caption for caption, _ in rows)))
     head = LINE if heads else 0
@@ -104,6 +105,26 @@ def sheet(
             left += panel.shape[1] + GAP
         top += height
     return canvas
+
+
+def bars(names: Sequence[str], columns: dict[str, Sequence[float]], width: int = 300) -> np.ndarray:
+    """A row of bars for each name and a column for each kind of share, 0 to 1, with its percentage."""
+    font = ImageFont.load_default(12)
+    left = int(max(font.getlength(name) for name in names)) + 3 * GAP
+    canvas = Image.new("RGB", (left + len(columns) * (width + GAP), LINE * (len(names) + 1)), "white")
+    pen = ImageDraw.Draw(canvas)
+    colours = palette(len(names))
+    for row, name in enumerate(names, 1):
+        pen.rectangle((0, LINE * row + 4, 10, LINE * row + 14), tuple(colours[row - 1].tolist()))
+        pen.text((16, LINE * row + 2), name, "black", font)
+    for column, (head, shares) in enumerate(columns.items()):
+        start = left + column * (width + GAP)
+        pen.text((start, 2), head, "black", font)
+        for row, share in enumerate(shares, 1):
+            length = round(float(share) * (width - 60))
+            pen.rectangle((start, LINE * row + 3, start + length, LINE * row + 15), "#7f9fbf")
+            pen.text((start + length + 4, LINE * row + 2), f"{100 * share:.2f} %", "black", font)
+    return np.asarray(canvas)
 
 
 def save(picture: Image.Image, file: Path) -> None:

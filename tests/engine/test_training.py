@@ -24,7 +24,7 @@ def plain(datasets, tmp_path_factory):
     return project
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("cell", [UNET, VIT_CELL])
 def test_the_same_seed_gives_the_same_bytes(project, sources, cell, workers):
     project.add(cell)
