@@ -21,7 +21,7 @@ localrules:
     fetch,
     track,
     tabulate,
-    table,
+    import_runs,
     report,
 
 
@@ -29,6 +29,6 @@ rule all:
     default_target: True
     input:
         # Scores too: Snakemake misses a deleted file only where it is an input of the target itself.
-        [scores_of(experiment) for experiment in GRID.built],
-        expand("results/tables/{table}.csv", table=TABLES),
+        [scores_of(experiment) for experiment in plan.built(GRID)],
+        expand("results/tables/{table}.{ending}", table=TABLES, ending=FORMATS),
         "results/report.html",

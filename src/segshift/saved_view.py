@@ -8,6 +8,7 @@ import base64
 import json
 import zlib
 
+HOST, PORT = "127.0.0.1", 5000  # where `segshift ui` shows a database, unless another port is asked for
 KEY = "segshift"
 TAG = f"mlflow.sharedViewState.{KEY}"
 

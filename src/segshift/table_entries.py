@@ -64,6 +64,7 @@ class Scores(Strict):
 
     ``where`` keeps scores by axis. ``average``: what is averaged first, see ``tables/means.py``. ``order``:
     names of axes in the order of the rows, the outermost axis first; names that it does not list follow.
+    ``beside``: an origin of imported scores; each number is printed beside theirs, with the difference.
     ``note`` stands below the table.
     """
 
@@ -73,6 +74,7 @@ class Scores(Strict):
     average: Literal["pooled", "anatomy_first"] = "pooled"
     order: dict[str, list[str]] = {}
     columns: list[str] = Field(min_length=1)
+    beside: str | None = None
     across: str | None = None  # in print, an axis whose names stand beside each other
     note: str | None = None
     in_all: bool = True

@@ -4,6 +4,7 @@ import yaml
 from segshift import grid as grids
 from segshift.errors import SegShiftError
 from segshift.stages import tabulate, track
+from segshift.tables import plan
 
 ONE, TWO = "one/unet/full/own/0", "two/unet/full/own/0"
 ADAPTED = f"{ONE}/finetune/two"
@@ -32,7 +33,7 @@ def test_a_table_is_what_was_tracked(complete):
         in (folder / "shift.md").read_text()
     )
     evidence = {(score.cell, score.target): score for score in table.column("ov")[0].scores}
-    assert evidence[ONE, "one"].volumes == ("v0", "v1")
+    assert evidence[ONE, "one"].volumes == (("v0", "p0", 40.0), ("v1", "p1", 60.0))
     assert complete.sql(
         f"select value from tags where key = 'segshift.cell' and run_uuid = '{evidence[ONE, 'one'].run}'"
     ) == [(ONE,)]
@@ -147,7 +148,7 @@ RANKING = {
 
 def test_a_table_of_tables_yaml_from_what_was_tracked(complete):
     entries(complete, **{"9.1": RANKING})
-    assert grids.read(complete.config).tables == ["9.1"]
+    assert plan.names(grids.read(complete.config)) == ["9.1"]
     table = run(complete, "9.1")
     folder = complete.results.tables
     ov = (50 + 30 + 70 + 1 / 3) / 4
@@ -227,5 +228,5 @@ def test_a_new_title_or_column_changes_the_digest_of_its_table_alone(complete):
     before = grids.read(complete.config)
     entries(complete, a=RANKING | {"title": "Theirs"}, b=RANKING)
     after = grids.read(complete.config)
-    assert before.table_digest("a") != after.table_digest("a")
-    assert before.table_digest("b") == after.table_digest("b")
+    assert plan.digest(before, "a") != plan.digest(after, "a")
+    assert plan.digest(before, "b") == plan.digest(after, "b")

@@ -5,10 +5,10 @@ import yaml
 
 from segshift import grid as grids
 from segshift.grid import Model, Score
-from segshift.tables import aggregate
+from segshift.tables import aggregate, asked
 from segshift.tables.aggregate import LARGEST, UNKNOWN_PRETRAINING
 from segshift.tables.asked import Tracked
-from segshift.tables.table import Evidence
+from segshift.tables.table import Evidence, Volume
 
 DATA = {
     "module": "hdf5_stack",
@@ -52,8 +52,12 @@ def tracked(scores, trainable=None, failures=None):
         name, seed, adapt = [*backbone.split(":"), *("0", "")[backbone.count(":") :]]
         adapted = (adapt, target) if adapt else (None, None)
         model = Model(source, name, "full", "own", int(seed), *adapted)
-        found[Score(model, target)] = Evidence(model.path, target, dice, ("v",), "run")
+        found[Score(model, target)] = Evidence(model.path, target, dice, (Volume("v", "p", dice),), "run")
     return Tracked(found, trainable or {}, failures or {})
+
+
+def build(made, known):
+    return aggregate.build(made, "x", asked.of_grid(made, ["x"]), known)
 
 
 def values(table, key):
@@ -85,7 +89,7 @@ def of(backbone, pairs, shift=0.0):
 
 def test_statistics_are_plain_means_over_scores_with_anatomies_pooled(grid):
     made = grid({"grid": {"source": ["one", "two", "usz"], "backbone": ["a"], **AXES}})
-    table = aggregate.build(made, "x", tracked(of("a", BRAIN | PROSTATE)))
+    table = build(made, tracked(of("a", BRAIN | PROSTATE)))
     assert numbers(table) == {
         "brain_ds": 70.0,
         "brain_dg": 25.0,
@@ -106,7 +110,7 @@ def test_statistics_are_plain_means_over_scores_with_anatomies_pooled(grid):
 
 def test_one_anatomy_has_no_columns_of_its_own_and_a_lone_dataset_no_dg(grid):
     made = grid({"grid": {"source": ["one"], "backbone": ["a"], **AXES}, "targets": {"brain": ["one"]}})
-    table = aggregate.build(made, "x", tracked({("one", "a", "one"): 5.0}))
+    table = build(made, tracked({("one", "a", "one"): 5.0}))
     assert [column.key for column in table.columns] == [
         "rank",
         "backbone",
@@ -121,7 +125,7 @@ def test_one_anatomy_has_no_columns_of_its_own_and_a_lone_dataset_no_dg(grid):
 def test_ranks_are_by_overall_and_ties_share_theirs(grid):
     made = grid({"grid": {"source": ["one", "two"], "backbone": ["a", "b", "c", "d"], **AXES}})
     scores = of("a", BRAIN, -1) | of("b", BRAIN) | of("c", BRAIN, 1e-12) | of("d", BRAIN, -1 + 1e-6)
-    table = aggregate.build(made, "x", tracked(scores))
+    table = build(made, tracked(scores))
     assert list(zip(table.column("rank"), table.column("backbone"), strict=True)) == [
         (1, "b"),
         (1, "c"),
@@ -133,7 +137,7 @@ def test_ranks_are_by_overall_and_ties_share_theirs(grid):
 def test_a_statistic_is_taken_seed_by_seed(grid):
     made = grid({"grid": {"source": ["one", "two"], "backbone": ["a"], "seed": [0, 1, 2], **AXES}})
     scores = of("a:0", BRAIN) | of("a:1", BRAIN, 3.0) | of("a:2", BRAIN, 9.0)
-    number = aggregate.build(made, "x", tracked(scores)).column("ds")[0]
+    number = build(made, tracked(scores)).column("ds")[0]
     assert number.value == 74.0  # seeds: 70, 73, 79
     assert number.spread == math.sqrt((16 + 1 + 25) / 2)
     assert len(number.scores) == 6
@@ -149,7 +153,7 @@ def test_an_adapted_row_takes_ds_from_before_adaptation(grid):
     scores |= of("a:0:self_training", {("one", "two"): 25.0, ("two", "one"): 27.0})
     cell = Model("one", "a", "full", "own", 0)
     counts = {cell: 100} | {Model(*cell[:5], "finetune", "two"): 7}
-    table = aggregate.build(made, "x", tracked(scores, counts))
+    table = build(made, tracked(scores, counts))
     assert table.column("adapt") == ["finetune", "none", "self_training"]
     assert values(table, "ds") == [70.0, 70.0, 70.0]
     assert values(table, "dg") == [60.0, 30.0, 26.0]
@@ -163,7 +167,7 @@ def test_a_missing_score_is_a_dash_that_names_its_cell(grid):
     for target in ("three", "one"):
         del scores["two", "b", target]
     failures = {Model("two", "b", "full", "own", 0): "OSError: no space"}
-    table = aggregate.build(made, "x", tracked(scores, failures=failures))
+    table = build(made, tracked(scores, failures=failures))
     assert table.partial
     assert table.column("rank") == [1, None]
     assert (values(table, "ds"), values(table, "dg"), values(table, "ov")) == (
@@ -172,8 +176,8 @@ def test_a_missing_score_is_a_dash_that_names_its_cell(grid):
         [40.0, None],
     )
     assert table.footnotes == ["Missing: two/b/full/own/0 on one, three (OSError: no space)."]
-    lost = aggregate.missing(made, "x", tracked(scores).scores)
-    assert [(model.path, target) for model, target in lost] == [
+    lost = asked.lacks(asked.of_grid(made, ["x"]), tracked(scores).scores)
+    assert [(one.model.path, one.target) for one in lost] == [
         ("two/b/full/own/0", t) for t in ("one", "three")
     ]
 
@@ -184,7 +188,7 @@ def test_what_cannot_be_made_yet_is_told_and_is_no_error(grid):
         "b": {"module": "sam", "image_size": 32, "planned": True},
     }
     made = grid({"grid": {"source": ["one", "two"], "backbone": ["a", "b"], **AXES}}, backbones=backbones)
-    table = aggregate.build(made, "x", tracked(of("a", BRAIN)))
+    table = build(made, tracked(of("a", BRAIN)))
     assert table.column("backbone") == ["a"]
     assert table.remarks == ("1 row is not yet possible and left out; what is awaited: backbone b.",)
     assert not table.partial
@@ -201,7 +205,7 @@ def test_a_mean_that_lacks_a_planned_target_is_a_dash(grid):
     }
     made = grid({"grid": {"source": ["one", "two"], "backbone": ["a"], **AXES}}, datasets=datasets)
     scores = of("a", {pair: dice for pair, dice in BRAIN.items() if "three" not in pair})
-    table = aggregate.build(made, "x", tracked(scores))
+    table = build(made, tracked(scores))
     assert numbers(table) == {"ds": 70.0, "dg": None, "ov": None}
     assert table.footnotes == ["Not yet possible; what is awaited: target three."]
 
@@ -222,7 +226,7 @@ def test_a_contaminated_score_is_in_no_mean_and_its_reason_stands_below(grid):
     }
     made = grid(experiment, **weights({"three": "same_dataset"}))
     clean = {pair: dice for pair, dice in BRAIN.items() if "three" not in pair}
-    table = aggregate.build(made, "x", tracked(of("a", clean) | of("b", BRAIN)))
+    table = build(made, tracked(of("a", clean) | of("b", BRAIN)))
     assert table.column("backbone") == ["a", "b"]
     assert values(table, "dg") == [30.0, 25.0]
     assert values(table, "ov") == [50.0, 40.0]
@@ -235,9 +239,7 @@ def test_unknown_pretraining_is_marked(grid):
         "grid": {"source": ["one", "two"], "backbone": ["a", "b"], **AXES},
         "contaminated": "drop_target",
     }
-    table = aggregate.build(
-        grid(experiment, **weights("unknown")), "x", tracked(of("a", BRAIN) | of("b", BRAIN))
-    )
+    table = build(grid(experiment, **weights("unknown")), tracked(of("a", BRAIN) | of("b", BRAIN)))
     assert [row.notes.get("backbone") for row in table.rows] == [(UNKNOWN_PRETRAINING,), None]
 
 
@@ -249,7 +251,7 @@ def test_counts_that_differ_and_rows_of_fewer_sources_say_so(grid):
     made = grid({"grid": rows})
     counts = {Model(source, "a", "full", "own", 0): n for source, n in (("one", 10), ("two", 12))}
     one = {pair: dice for pair, dice in BRAIN.items() if pair[0] == "one"}
-    table = aggregate.build(made, "x", tracked(of("a", BRAIN) | of("b", one), counts))
+    table = build(made, tracked(of("a", BRAIN) | of("b", one), counts))
     assert table.column("backbone") == ["b", "a"]
     assert table.column("trainable") == [None, 12]
     assert table.rows[1].notes == {"trainable": (LARGEST,)}

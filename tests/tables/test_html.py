@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from segshift.tables.html import LISTED, fragment, hover, to_html, tracked
-from segshift.tables.table import LEGEND, SPREAD, Column, Evidence, Number, Row, Table
+from segshift.tables.html import LISTED, Pages, fragment, hover, to_html
+from segshift.tables.table import LEGEND, SPREAD, Column, Evidence, Number, Row, Table, Volume
 
 COLUMNS = (
     Column("rank", "Rank", "whole"),
@@ -14,8 +14,10 @@ COLUMNS = (
     Column("ds", "DS", group="Brain <b>"),
     Column("ov", "OV", group="Brain <b>"),
 )
-ONE = Evidence("one/unet/full/own/42", "one", 66.665, ("v1", "v2"), "aa")
-TWO = Evidence("one/unet/full/own/43/finetune/two", "two", 50.0, ("v1",), "bb")
+ONE = Evidence(
+    "one/unet/full/own/42", "one", 66.665, (Volume("v1", "p", 60.0), Volume("v2", "q", 73.33)), "aa"
+)
+TWO = Evidence("one/unet/full/own/43/finetune/two", "two", 50.0, (Volume("v1", "p", 50.0),), "bb")
 TABLE = Table(
     "table_1",
     "A & B",
@@ -33,7 +35,7 @@ TABLE = Table(
     number="4.5",
 )
 LABELS = {"backbone": {"unet": "U-Net"}}
-LINK = tracked("http://localhost:5000/", "7")
+LINK = Pages("http://localhost:5000/", "7")
 
 
 class Page(HTMLParser):

@@ -6,6 +6,7 @@ import pytest
 
 from segshift import config, grid
 from segshift.paths import Results
+from segshift.tables import plan
 
 pytestmark = pytest.mark.workflow
 
@@ -68,8 +69,8 @@ def test_table_notices_other_scores_of_known_models(micro):
     before = grid.read(micro.config)
     with micro.edited("experiments.yaml", "brain: [t1_a, t2]", "brain: [t1_a]"):
         after = grid.read(micro.config)
-    assert before.digest("adaptation") != after.digest("adaptation")
-    assert before.digest("shift") == after.digest("shift")
+    assert plan.experiment_digest(before, "adaptation") != plan.experiment_digest(after, "adaptation")
+    assert plan.experiment_digest(before, "shift") == plan.experiment_digest(after, "shift")
 
 
 def test_new_optional_setting_changes_no_settings(micro, monkeypatch):

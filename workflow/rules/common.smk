@@ -4,6 +4,7 @@ from pathlib import Path
 from segshift import grid, lock, site
 from segshift.errors import SegShiftError
 from segshift.paths import Results
+from segshift.tables import plan
 
 RESULTS = Results("results")
 
@@ -32,7 +33,7 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     weights="[a-z0-9_]+",
     experiment="(?!table_)[a-z0-9_]+",
-    number="[A-Za-z0-9_.]+",
+    origin="[a-z0-9_]+",
     model="([a-z0-9_]+/){4}[0-9]+(/[a-z0-9_]+/[a-z0-9_]+)?",
 
 
@@ -42,7 +43,8 @@ if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
     grid.write_settings(GRID, RESULTS)
     grid.copy_config(CONFIG, RESULTS)
 CHANGED = grid.changed_data(GRID, RESULTS)
-TABLES = [f"table_{name}" if name in GRID.config.tables else name for name in GRID.tables]
+TABLES = [f"table_{name}" if name in GRID.config.tables else name for name in plan.names(GRID)]
+FORMATS = ["csv", "md", "tex", "html"]
 
 
 def model(wildcards):
@@ -93,13 +95,14 @@ def scores_of(experiment):
 
 
 def shown(wildcards):
-    return GRID.digest(wildcards.experiment)
+    return plan.experiment_digest(GRID, wildcards.experiment)
 
 
-def tabulated(wildcards):
-    """What a table of tables.yaml is made of."""
-    experiments, datasets = GRID.needs(wildcards.number)
-    return [f"results/tracking/{name}.synced" for name in experiments] + manifests(datasets)
+def tabulated(numbers):
+    """What tables of tables.yaml are made of."""
+    made = plan.needs(GRID, numbers)
+    files = [f"{name}.synced" for name in made.experiments] + [f"{name}.imported" for name in made.origins]
+    return [f"results/tracking/{file}" for file in files] + manifests(made.datasets)
 
 
 def gpus(wildcards):

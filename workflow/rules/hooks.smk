@@ -32,8 +32,7 @@ onstart:
 
 onerror:
     shell("segshift track --config results/.config || true")
-    for table in GRID.tables:
-        shell(f"segshift tabulate {table} --partial --config results/.config || true")
+    shell("segshift tabulate --partial --config results/.config || true")
     failed = (
         [f"{job.rule.name}={job.log}" for job in workflow.scheduler.failed] if workflow.scheduler else []
     )

@@ -1,7 +1,7 @@
 # One page for people.
 rule report:
     input:
-        expand("results/tables/{table}.csv", table=TABLES),
+        expand("results/tables/{table}.html", table=TABLES),
     output:
         "results/report.html",
     log:

@@ -4,8 +4,7 @@ rule tabulate:
     input:
         "results/tracking/{experiment}.synced",
     output:
-        "results/tables/{experiment}.csv",
-        "results/tables/{experiment}.md",
+        multiext("results/tables/{experiment}", ".csv", ".md", ".tex", ".html"),
     log:
         "results/tables/{experiment}.log",
     params:
@@ -14,15 +13,34 @@ rule tabulate:
         "exec segshift tabulate {wildcards.experiment} --config results/.config > {log} 2>&1"
 
 
-# The same for a table of tables.yaml.
-rule table:
+# The same for tables of tables.yaml: those of the same experiments in one job.
+for JOB, NUMBERS in plan.jobs(GRID).items():
+
+    rule:
+        name:
+            JOB
+        input:
+            tabulated(NUMBERS),
+        output:
+            expand("results/tables/table_{number}.{ending}", number=NUMBERS, ending=FORMATS),
+        log:
+            f"results/tables/{JOB}.log",
+        localrule: True
+        params:
+            numbers=NUMBERS,
+            shown=[plan.digest(GRID, number) for number in NUMBERS],
+        shell:
+            "exec segshift tabulate {params.numbers} --config results/.config > {log} 2>&1"
+
+
+# Scores from elsewhere into MLflow, for tables that show them beside ours.
+rule import_runs:
     input:
-        tabulated,
+        f"{CONFIG}/{{origin}}/runs.csv",
     output:
-        multiext("results/tables/table_{number}", ".csv", ".md", ".tex", ".html"),
+        "results/tracking/{origin}.imported",
     log:
-        "results/tables/table_{number}.log",
-    params:
-        shown=lambda wildcards: GRID.table_digest(wildcards.number),
+        "results/tracking/{origin}.imported.log",
     shell:
-        "exec segshift tabulate {wildcards.number} --config results/.config > {log} 2>&1"
+        "exec segshift import-runs {input} --origin {wildcards.origin} --out {output} --config results/.config"
+        " > {log} 2>&1"

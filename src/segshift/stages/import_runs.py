@@ -13,25 +13,30 @@ from typing import Any
 from segshift import grid as grids
 from segshift import tracking
 from segshift.entries import NAME, Config
-from segshift.errors import SegShiftError, unknown
+from segshift.errors import SegShiftError
 from segshift.grid import Grid, Model
+from segshift.imported import ORIGIN, PRINTED, PUBLISHED, memory, read
 from segshift.mlflow_store import Run as Tracked
 from segshift.mlflow_store import Store
+from segshift.pages import link
 from segshift.paths import Results
-from segshift.stages import tabulate as stage_tabulate
 from segshift.stages import tabulate_file, track
+from segshift.stages.beside import Others
 from segshift.syncing import CELL, NAME_AXES, RUN, SUPERSEDED, headline, overall
 from segshift.tables import runs
 from segshift.tables.runs import Run
 from segshift.tables.table import Table
 
-PUBLISHED = "published"  # the origin, unless another is named
-ORIGIN = "origin"
-PRINTED = "segshift.printed."  # tag: what the tables of an experiment print of a model, as JSON
 GREY = "#7f7f7f"
 
 
-def run(file: Path, config_folder: str | Path, results: Results, origin: str = PUBLISHED) -> None:
+def run(
+    file: Path,
+    config_folder: str | Path,
+    results: Results,
+    origin: str = PUBLISHED,
+    out: Path | None = None,
+) -> None:
     """Bring MLflow to what a file says: runs of this origin that it does not name are superseded.
 
     Args:
@@ -39,6 +44,7 @@ def run(file: Path, config_folder: str | Path, results: Results, origin: str = P
         config_folder: says what its datasets and experiments are, and where MLflow is.
         results: where it is remembered which runs they are.
         origin: whose scores these are; each origin is a set of its own.
+        out: a file that lists each model and its MLflow run, written when all are there.
 
     Raises:
         SegShiftError: a mistake in the file, or MLflow does not answer.
@@ -51,9 +57,11 @@ def run(file: Path, config_folder: str | Path, results: Results, origin: str = P
     with track.alone(results.tracking / "lock"):
         store = Store(uri, grid.config.project.tracking.experiment)
         ids, made = _import(store, wanted, origin)
-        memory = track.read(_memory(results))
-        memory.setdefault(tracking.key(results, uri), {})[origin] = ids
-        track.write(_memory(results), json.dumps(memory, indent=1) + "\n")
+        known = track.read(memory(results))
+        known.setdefault(tracking.key(results, uri), {})[origin] = ids
+        track.write(memory(results), json.dumps(known, indent=1) + "\n")
+    if out:
+        track.write(out, "".join(f"{path} {run}\n" for path, run in sorted(ids.items())))
     scores = sum(len(entry.dice) for entry in wanted.values())
     where = tracking.shown(uri)
     print(f"{origin}: {scores} scores of {len(ids)} models in {where}, {made} of the models new or changed")
@@ -65,6 +73,7 @@ def tabulate(
     folder: Path,
     names: list[str] | None = None,
     origin: str = PUBLISHED,
+    other: str | None = None,
 ) -> list[Table]:
     """Write the tables of what was imported, as ``tabulate --runs`` does from the file, and return them.
 
@@ -74,44 +83,19 @@ def tabulate(
         folder: where to write.
         names: numbers of tables; default: all of which there is a score.
         origin: as it was imported.
+        other: an origin or a CSV file, whose numbers are printed beside these.
 
     Raises:
         SegShiftError: it was not imported, or lacks everything that a named table shows.
     """
     grid = grids.read(config_folder)
     tabulate_file.check(grid, names)
-    link = stage_tabulate.link(grid, results)
-    return tabulate_file.write(grid, read(grid, results, origin), origin, results, folder, names, link)
-
-
-def read(grid: Grid, results: Results, origin: str = PUBLISHED) -> list[Run]:
-    """The lines of the file that was imported, from MLflow, in the order of the models' paths.
-
-    Raises:
-        SegShiftError: nothing was imported, or MLflow does not have it any more.
-    """
     uri = tracking.uri(results, grid.config.project.tracking.uri)
-    known = track.read(_memory(results)).get(tracking.key(results, uri), {})
-    where = tracking.shown(uri)
-    if not known:
-        raise SegShiftError(f"no runs were imported into {where}: run segshift import-runs FILE")
-    if origin not in known:
-        raise unknown("unknown origin", origin, known)
-    database = tracking.database(uri)
-    if database and not database.exists():
-        raise SegShiftError(f"the tracking database {database} is gone: run segshift import-runs FILE")
-    ids = known[origin]
-    found = Store(uri, grid.config.project.tracking.experiment).runs(list(ids.values()))
-    if gone := [path for path, run in ids.items() if run not in found]:
-        raise SegShiftError(
-            f"{len(gone)} imported runs are gone from {where}, the first is {gone[0]}: "
-            "run segshift import-runs FILE"
-        )
-    return [line for run in ids.values() for line in _lines(found[run])]
-
-
-def _memory(results: Results) -> Path:
-    return results.tracking / "imported.json"
+    found = read(grid, results, origin)
+    pages = link(grid, Store(uri, grid.config.project.tracking.experiment))
+    return tabulate_file.write(
+        grid, found, origin, results, folder, Others(grid, results, other), names, pages
+    )
 
 
 # ---- from lines to MLflow runs -----------------------------------------------------------------------------
@@ -201,27 +185,3 @@ def _create(store: Store, entry: Entry) -> str:
     store.log(run, [(name, value, now, 0) for name, value in entry.metrics.items()], entry.parameters)
     store.status(run, "FINISHED", now)
     return run
-
-
-# ---- and back ----------------------------------------------------------------------------------------------
-
-
-def _lines(run: Tracked) -> Iterable[Run]:
-    where = f"MLflow run {run.info.run_id}"
-    try:
-        model = Model.parse(run.data.tags[CELL])
-        printed = {
-            key.removeprefix(PRINTED): json.loads(value)
-            for key, value in sorted(run.data.tags.items())
-            if key.startswith(PRINTED)
-        }
-        for experiment, known in printed.items():
-            counts = known["trainable"], known["head"]
-            for target, tables in known["tables"].items():
-                dice = run.data.metrics[f"test/{target}/dice"]
-                for table in tables:
-                    yield Run(where, experiment, model, target, dice, table, *counts, run.info.run_id)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SegShiftError(
-            f"{where} does not hold what was imported ({error!r}): run segshift import-runs FILE"
-        ) from None

@@ -1,21 +1,21 @@
-"""``segshift tabulate``: a table, from what MLflow tracked, checked against the score files."""
+"""``segshift tabulate``: tables, from what MLflow tracked, checked against the score files."""
 
-import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segshift import grid as grids
-from segshift import scores as score_files
-from segshift import settings, tracking
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model, Score
-from segshift.mlflow_store import Run, Store
+from segshift.pages import link
 from segshift.paths import Results
-from segshift.syncing import RUN
-from segshift.table_entries import DatasetTable, SelectionTable
-from segshift.tables import aggregate, asked, files, html, inventory, layout, selection
-from segshift.tables.asked import Tracked
-from segshift.tables.table import Evidence, Table
+from segshift.reading import Reading
+from segshift.stages import beside
+from segshift.table_entries import DatasetTable, Scores
+from segshift.tables import asked as asking
+from segshift.tables import files, html, inventory, layout, making, plan
+from segshift.tables.asked import Asked, Tracked
+from segshift.tables.table import Table
 
 NAMED = 10  # missing scores that an error names
 
@@ -26,75 +26,125 @@ def run(
     name: str,
     partial: bool = False,
     folder: Path | None = None,
+    other: str | None = None,
 ) -> Table:
-    """Write a table of tables.yaml, or an experiment's, in every format that it has, and return it.
+    """Write one table and return it; arguments and errors as of ``run_all``."""
+    return run_all(config_folder, results, [name], partial, folder, other)[0]
+
+
+def run_all(
+    config_folder: str | Path,
+    results: Results,
+    names: Sequence[str] | None = None,
+    partial: bool = False,
+    folder: Path | None = None,
+    other: str | None = None,
+) -> list[Table]:
+    """Write tables of tables.yaml, or experiments' own, in every format, and return them.
+
+    What they are made of is read once. A table that cannot be made stops no other.
 
     Args:
-        config_folder: the configuration that says what the table is made of.
+        config_folder: the configuration that says what the tables are made of.
         results: where scores and tracking lie.
-        name: a table's number, or an experiment.
-        partial: build it though scores are missing; they are dashes, and footnotes name the cells.
+        names: numbers of tables, or experiments; default: all that the workflow makes.
+        partial: make them though scores are missing; they are dashes, and footnotes name the cells.
         folder: where to write; default: ``results/tables``, or ``results/tables/partial``.
+        other: an origin of imported scores, or a CSV file of scores; each number is then printed beside its
+            number, with the difference, in files ``<table>_beside``.
 
     Raises:
         SegShiftError: a score is missing (unless partial), or is not tracked as its score file says.
     """
     grid = grids.read(config_folder)
-    known = [*grid.config.tables, *grid.experiments]
-    if name not in known:
-        what = "table or experiment" if grid.config.tables else "experiment"
-        raise unknown(f"tabulate: unknown {what}", name, known)
+    usual = plan.names(grid)
+    known = dict.fromkeys([*grid.config.tables, *grid.experiments])
+    for name in names or ():
+        if name not in known:
+            what = "table or experiment" if grid.config.tables else "experiment"
+            raise unknown(f"tabulate: unknown {what}", name, known)
+    maker = Maker(grid, results, usual if names is None else names, partial, other)
+    if other and names is None:
+        maker.names = [name for name in usual if maker.others.fit(maker.asked[name])]
     folder = folder or (results.tables / "partial" if partial else results.tables)
-    if name in grid.config.tables:
-        table, entry = _numbered(grid, results, name, partial), grid.config.tables[name]
-    else:
-        tracked = _complete(grid, results, [name], name, partial)
-        table, entry = aggregate.build(grid, name, tracked), None
-    texts = files.texts(table, entry, grid.config.labels, link(grid, results))
-    for ending, text in texts.items():
-        files.write(folder / f"{table.name}.{ending}", text)
-        if folder == results.tables:  # what was missing is there: nobody must read the old partial table
-            (folder / "partial" / f"{table.name}.{ending}").unlink(missing_ok=True)
-    return table
+    tables, failed = [], {}
+    for name in maker.names:
+        try:
+            table, texts = maker.make(name)
+        except SegShiftError as error:
+            failed.setdefault(str(error), []).append(name)
+            continue
+        for ending, text in texts.items():
+            files.write(folder / f"{table.name}.{ending}", text)
+            if folder == results.tables:  # what was missing is there: nobody must read the old partial table
+                (folder / "partial" / f"{table.name}.{ending}").unlink(missing_ok=True)
+        tables.append(table)
+    if failed:
+        raise SegShiftError(_told(failed, len(maker.names)))
+    return tables
 
 
-def _numbered(grid: Grid, results: Results, name: str, partial: bool) -> Table:
-    """A table of tables.yaml."""
-    entry = grid.config.tables[name]
-    if isinstance(entry, DatasetTable):
-        return inventory.build(grid.config, name, results)
-    tracked = _complete(grid, results, entry.experiments, name, partial)
-    build = selection.build if isinstance(entry, SelectionTable) else layout.build
-    return build(grid, name, asked.of_grid(grid, entry.experiments), tracked)
+def _told(failed: dict[str, list[str]], of: int) -> str:
+    """What was wrong with which tables."""
+    if of == 1:
+        return next(iter(failed))
+    count = sum(map(len, failed.values()))
+    reasons = "; ".join(f"{', '.join(names)}: {why}" for why, names in failed.items())
+    return f"{count} of {of} tables could not be made: {reasons}"
 
 
-def _complete(grid: Grid, results: Results, experiments: list[str], name: str, partial: bool) -> Tracked:
-    """What is tracked of experiments; an error if it is not all and all is wanted."""
-    found = [read(grid, results, experiment, name) for experiment in experiments]
-    tracked = Tracked(
-        {score: evidence for one in found for score, evidence in one.scores.items()},
-        {model: count for one in found for model, count in one.trainable.items()},
-        {model: why for one in found for model, why in one.failures.items()},
-        list(dict.fromkeys(model for one in found for model in one.outdated)),
-        {model: count for one in found for model, count in one.heads.items()},
-    )
-    missing = [
-        score
-        for experiment in experiments
-        for score in aggregate.missing(grid, experiment, tracked.scores)
-        if name not in grid.config.tables or grid.shows(name, *score)
-    ]
-    if missing and not partial:
-        raise SegShiftError(f"{name}: {_sentence(list(dict.fromkeys(missing)), tracked)}")
-    return tracked
+class Maker:
+    """Makes tables of one configuration from one reading."""
 
+    def __init__(
+        self, grid: Grid, results: Results, names: Iterable[str], partial: bool, other: str | None = None
+    ) -> None:
+        self.grid, self.results, self.names, self.partial = grid, results, list(names), partial
+        self.asked = {name: self._asked(name) for name in self.names}
+        self.wanted = {name: self._wanted(name) for name in self.names}
+        self.reading = Reading(grid, results, (model for own in self.wanted.values() for model in own))
+        self.others = beside.Others(grid, results, other)
+        self.pages: html.Pages | None = None
 
-def link(grid: Grid, results: Results) -> html.Link | None:
-    """Where MLflow shows a run, if it is a server."""
-    uri = tracking.uri(results, grid.config.project.tracking.uri)
-    if not uri.startswith(("http://", "https://")):
-        return None
-    return html.tracked(tracking.shown(uri), Store(uri, grid.config.project.tracking.experiment).experiment)
+    def _asked(self, name: str) -> list[Asked]:
+        """The scores of a table's experiments, or of an experiment."""
+        entry = self.grid.config.tables.get(name)
+        return asking.of_grid(self.grid, entry.experiments if entry else [name])
+
+    def _wanted(self, name: str) -> dict[Model, list[str]]:
+        """Models that a table is made of, and the targets whose scores it shows."""
+        found: dict[Model, list[str]] = {}
+        for one in self._shown(name):
+            if not (one.left_out or one.waits_for):
+                found.setdefault(one.model, []).append(one.target)
+        of = getattr(self.grid.config.tables.get(name), "parameters", {})
+        for one in self.asked[name] if of else ():  # not only of its own models it shows counts of parameters
+            if all(one.axis(axis) == value for axis, value in of.items()) and not one.waits_for:
+                found.setdefault(one.model, [])
+        return found
+
+    def _shown(self, name: str) -> list[Asked]:
+        entry = self.grid.config.tables.get(name)
+        return layout.chosen(entry.where, self.asked[name]) if isinstance(entry, Scores) else self.asked[name]
+
+    def make(self, name: str) -> tuple[Table, dict[str, str]]:
+        """A table and its files, by ending.
+
+        Raises:
+            SegShiftError: it cannot be made.
+        """
+        entry, labels = self.grid.config.tables.get(name), self.grid.config.labels
+        if isinstance(entry, DatasetTable):
+            table = inventory.build(self.grid.config, name, self.results)
+            return table, files.texts(table, entry, labels)
+        tracked = self.reading.tracked(self.wanted[name])
+        missing = [one.score for one in asking.lacks(self._shown(name), tracked.scores)]
+        if missing and not self.partial:
+            raise SegShiftError(f"{name}: {_sentence(missing, tracked)}")
+        table = making.build(self.grid, name, self.asked[name], tracked)
+        table = self.others.beside(name, table, self.asked[name])
+        self.pages = self.pages or link(self.grid, self.reading.store)
+        return table, files.texts(table, entry, labels, self.pages)
 
 
 def _sentence(lost: list[Score], tracked: Tracked) -> str:
@@ -104,107 +154,6 @@ def _sentence(lost: list[Score], tracked: Tracked) -> str:
     ]
     more = f"; and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
     return f"{len(lost)} scores are missing: {'; '.join(named)}{more}"
-
-
-def read(grid: Grid, results: Results, experiment: str, table: str = "") -> Tracked:
-    """What is tracked of an experiment, as far as a table of tables.yaml shows it.
-
-    Raises:
-        SegShiftError: a model has scores that MLflow does not have, or has otherwise; the cell is named.
-    """
-    wanted: dict[Model, list[str]] = {}
-    for model, target in grid.experiments[experiment].scores:
-        shown = table not in grid.config.tables or grid.shows(table, model, target)
-        if shown and not grid.planned(model, target):
-            wanted.setdefault(model, []).append(target)
-    finished = {model: rows for model in wanted if (rows := _scored(results.run(model.path)))}
-    runs = _tracked_runs(grid, results, list(finished))
-    failures = {model: _failure(results, model) for model in wanted if model not in finished}
-    outdated = [m for m in finished if settings.outdated(results.run(m.path), grid.settings(m))]
-    tracked = Tracked({}, {}, failures, outdated)
-    for model, rows in finished.items():
-        tracked.trainable[model] = _trainable(model, runs[model])
-        if (head := runs[model].data.params.get("trainable_head")) is not None:
-            tracked.heads[model] = int(head)
-        for target in set(wanted[model]) & set(score_files.targets(rows)):
-            tracked.scores[Score(model, target)] = _evidence(model, target, rows, runs[model])
-    return tracked
-
-
-def _scored(folder: Path) -> list[score_files.Row] | None:
-    """The scores of a finished model, unless they are of an older one."""
-    file, record = folder / "scores.csv", tracking.read_record(folder)
-    if record is None or not file.exists():
-        return None
-    rows = score_files.read(file)
-    return None if tracking.outdated(record, rows) else rows
-
-
-def _tracked_runs(grid: Grid, results: Results, models: list[Model]) -> dict[Model, Run]:
-    """The MLflow run of each finished model."""
-    if not models:
-        return {}
-    uri = tracking.uri(results, grid.config.project.tracking.uri)
-    file = results.tracking / "runs.json"
-    ids = json.loads(file.read_text()).get(tracking.key(results, uri), {}) if file.exists() else {}
-    if untracked := [model.path for model in models if model.path not in ids]:
-        raise SegShiftError(f"{_some(untracked)} not tracked in {tracking.shown(uri)}: run segshift track")
-    database = tracking.database(uri)
-    if database and not database.exists():
-        raise SegShiftError(f"the tracking database {database} is gone: run segshift track")
-    runs = Store(uri, grid.config.project.tracking.experiment).runs([ids[model.path] for model in models])
-    found = {}
-    for model in models:
-        record = tracking.read_record(results.run(model.path))
-        run = runs.get(ids[model.path])
-        if run is None or run.data.tags.get(RUN) != record["run"]:
-            raise SegShiftError(f"{model.path} is not tracked as it is now: run segshift track")
-        found[model] = run
-    return found
-
-
-def _some(paths: list[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return f"{', '.join(paths[:3])}{more} {'is' if len(paths) == 1 else 'are'}"
-
-
-def _trainable(model: Model, run: Run) -> int:
-    try:
-        return int(run.data.params["trainable"])
-    except (KeyError, ValueError):
-        raise SegShiftError(
-            f"{model.path}: its MLflow run {run.info.run_id} has no parameter trainable: run segshift track"
-        ) from None
-
-
-def _evidence(model: Model, target: str, rows: list[score_files.Row], run: Run) -> Evidence:
-    """A tracked score, if its score file says the same to the last digit."""
-    name = f"test/{target}/dice"
-    written, tracked = score_files.dice(rows, target, "test"), run.data.metrics.get(name)
-    if tracked != written:
-        raise SegShiftError(
-            f"{model.path}: MLflow says {name} is {tracked}, its score file says {written}: "
-            "run segshift track if the model was scored again, else find out who changed which"
-        )
-    volumes = tuple(score_files.volumes(rows, target, "test"))
-    validation = run.data.metrics.get(f"validation/{target}/dice")
-    return Evidence(model.path, target, tracked, volumes, run.info.run_id, validation)
-
-
-def _failure(results: Results, model: Model) -> str:
-    """The last word of a model without scores: of its own journal or log, else of what it is made from."""
-    folder = results.run(model.path)
-    attempts = tracking.read(folder)
-    if attempts and (error := attempts[-1].error):
-        return " ".join(error.split())  # a footnote is one paragraph
-    for log in ("evaluate.log", "adapt.log", "train.log"):
-        try:
-            lines = (folder / log).read_text(errors="replace").split("\n")
-        except FileNotFoundError:
-            continue
-        if told := [line.strip() for line in lines if line.strip()]:
-            return told[-1]
-    return _failure(results, model.cell) if model.adapt else "it was not started"
 
 
 def show(config_folder: str | Path, results: Results) -> None:

@@ -10,11 +10,10 @@ from segshift import config as configuration
 from segshift import saved_view, tracking
 from segshift.errors import SegShiftError
 from segshift.paths import Results
+from segshift.saved_view import HOST, PORT
 
-HOST = "127.0.0.1"
 
-
-def run(config_folder: str | Path, results: Results, port: int = 5000) -> None:
+def run(config_folder: str | Path, results: Results, port: int = PORT) -> None:
     """Print the address and become the server; with a tracking server configured, only print.
 
     Args:

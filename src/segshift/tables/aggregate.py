@@ -7,9 +7,10 @@ seeds.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
-from segshift.grid import Grid, Score
+from segshift.grid import Grid
 from segshift.tables import asked as asking
 from segshift.tables.asked import Asked, Key, Tracked
 from segshift.tables.means import number, part
@@ -20,15 +21,15 @@ UNKNOWN_PRETRAINING = "What its weights were pretrained on is unknown, so nothin
 LARGEST = "The largest of its models; the count differs with the number of classes."
 
 
-def missing(grid: Grid, experiment: str, scores: Iterable[Score]) -> list[Score]:
-    """Scores of an experiment that can be made and are not there, in the order of the grid."""
-    there = set(scores)
-    return [s for s in grid.experiments[experiment].scores if s not in there and not grid.planned(*s)]
+def build(grid: Grid, experiment: str, asked: list[Asked], tracked: Tracked) -> Table:
+    """An experiment's table, best OV first; a number that lacks a score is a dash with a footnote.
 
-
-def build(grid: Grid, experiment: str, tracked: Tracked) -> Table:
-    """An experiment's table, best OV first; a number that lacks a score is a dash with a footnote."""
-    asked = asking.of_grid(grid, [experiment])
+    Args:
+        grid: the configuration, expanded.
+        experiment: its name.
+        asked: the scores that it should have, see ``asked.of_grid``.
+        tracked: what is known of them.
+    """
     rows = asking.by_model(asked)
     possible = {key: ones for key, ones in rows.items() if not asking.waits(ones)}
     adapts = any(one.model.adapt for one in asked)
@@ -43,7 +44,7 @@ def build(grid: Grid, experiment: str, tracked: Tracked) -> Table:
         tuple(columns),
         tuple(_ranked(built)),
         tuple(remarks),
-        partial=bool(missing(grid, experiment, tracked.scores)),
+        partial=bool(asking.lacks(asked, tracked.scores)),
     )
 
 
@@ -93,7 +94,7 @@ def _row(
         cells.append(cell)
         if why:
             notes[column.key] = why
-    return Row(tuple(cells), notes)
+    return Row(tuple(cells), notes, axes=key._asdict())
 
 
 def _fewer(asked: list[Asked], sources: set[str]) -> tuple[str, ...]:
@@ -135,6 +136,6 @@ def _ranked(rows: list[Row]) -> list[Row]:
     ordered = sorted(rows, key=overall, reverse=True)  # stable, in both directions
     values = [overall(row) for row in ordered]
     return [
-        Row((None if value == -math.inf else values.index(value) + 1, *row.cells[1:]), row.notes)
+        replace(row, cells=(None if value == -math.inf else values.index(value) + 1, *row.cells[1:]))
         for row, value in zip(ordered, values, strict=True)
     ]

@@ -32,6 +32,7 @@ COUNTS = {
     "train_params_dec_m": "Trainable, head",
 }
 LARGEST = "The largest of its models; the count differs with the number of classes."
+OWN_COUNT = "Its own count: that of the models that all rows are counted by is not known."
 NOT_APART = "What the tuning and the head train is not recorded apart."
 
 
@@ -145,11 +146,13 @@ def counts(
     if not keys & {*COUNTS, "train_params_printed"}:
         return
     models = _counted(row, asked, of) if of else []
-    if not any(one.model in tracked.trainable for one in models):
-        models = row.asked
+    own_count = not any(one.model in tracked.trainable for one in models)
+    models = row.asked if own_count else models
     own = [one.model for one in models if (one.model.adapt or "none") == one.adapt]
     total, notes = _largest(own, tracked.trainable)
-    heads, _ = _largest(own, tracked.heads)
+    notes += (OWN_COUNT,) if of and own_count and total is not None else ()
+    largest = [model for model in own if tracked.trainable.get(model) == total]
+    heads, _ = _largest(largest, tracked.heads)
     if heads is None and all(_frozen(model, config) for model in own):
         heads = total
     apart = () if heads is not None or total is None else (NOT_APART,)

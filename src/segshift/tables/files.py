@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segshift.table_entries import Scores, TableEntry
 from segshift.tables import writers
-from segshift.tables.html import Link, to_html
+from segshift.tables.html import Pages, to_html
 from segshift.tables.latex import to_latex
 from segshift.tables.table import Table
 from segshift.tables.wide import wide
@@ -14,7 +14,10 @@ FORMATS = ("csv", "md", "tex", "html")
 
 
 def texts(
-    table: Table, entry: TableEntry | None, labels: Mapping[str, Mapping[str, str]], link: Link | None = None
+    table: Table,
+    entry: TableEntry | None,
+    labels: Mapping[str, Mapping[str, str]],
+    pages: Pages | None = None,
 ) -> dict[str, str]:
     """What stands in each file of a table, by ending: the CSV is long, print may be wide.
 
@@ -22,15 +25,16 @@ def texts(
         table: what to write.
         entry: of tables.yaml; none for the table of an experiment.
         labels: display names by axis.
-        link: where MLflow shows runs.
+        pages: where MLflow shows runs.
     """
-    across = entry.across if isinstance(entry, Scores) else None
+    beside = any(column.kind == "difference" for column in table.columns)  # wide enough already
+    across = entry.across if isinstance(entry, Scores) and not beside else None
     printed = wide(table, across, labels)
     return {
         "csv": writers.to_csv(table),
         "md": writers.to_markdown(printed, labels),
         "tex": to_latex(printed, labels),
-        "html": to_html(printed, labels, link),
+        "html": to_html(printed, labels, pages),
     }
 
 

@@ -1,6 +1,7 @@
 """A table as HTML that needs no network: sorted by a click, with the scores behind each number on hover."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from urllib.parse import quote
@@ -9,7 +10,31 @@ from segshift.tables.table import SPREAD, Cell, Column, Evidence, Number, Row, T
 
 LISTED = 16  # scores that a hover names; a screen holds no more
 
-Link = Callable[[Sequence[str]], str]
+
+@dataclass(frozen=True)
+class Pages:
+    """Addresses of MLflow's pages.
+
+    ``server``: its address, such as ``http://127.0.0.1:5000``; ``experiment``: the id of the MLflow
+    experiment that holds the runs; ``hint``: what a reader has to know to follow a link.
+    """
+
+    server: str
+    experiment: str
+    hint: str = ""
+
+    def link(self, runs: Sequence[str]) -> str:
+        """One run's page, or the list of several runs.
+
+        Args:
+            runs: ids of MLflow runs.
+        """
+        root = f"{self.server.rstrip('/')}/#/experiments/{self.experiment}/runs"
+        if len(runs) == 1:
+            return f"{root}/{runs[0]}"
+        chosen = quote(f"attributes.run_id IN ({', '.join(repr(run) for run in runs)})")
+        return f"{root}?searchFilter={chosen}&workflowType=machine_learning"
+
 
 STYLE = """\
 .wide { overflow-x: auto; }
@@ -87,20 +112,20 @@ h1 {{ font-size: 1.5rem; }}
 """
 
 
-def to_html(table: Table, labels: Mapping[str, Mapping[str, str]], link: Link | None = None) -> str:
+def to_html(table: Table, labels: Mapping[str, Mapping[str, str]], pages: Pages | None = None) -> str:
     """A page with one table.
 
     Args:
         table: what to write.
         labels: display names by axis, as in labels.yaml.
-        link: from ids of MLflow runs to the address where they are shown; without it nothing links.
+        pages: where MLflow shows runs; without them nothing links.
     """
     return PAGE.format(
         title=escape(table.heading),
         heading=heading(table),
         style=STYLE,
         script=SCRIPT,
-        table=fragment(table, labels, link),
+        table=fragment(table, labels, pages),
     )
 
 
@@ -116,14 +141,14 @@ def heading(table: Table) -> str:
     return escape(table.heading) + (' <span class="partial">(partial)</span>' if table.partial else "")
 
 
-def fragment(table: Table, labels: Mapping[str, Mapping[str, str]], link: Link | None = None) -> str:
+def fragment(table: Table, labels: Mapping[str, Mapping[str, str]], pages: Pages | None = None) -> str:
     """The table and its notes, for a page that has ``STYLE`` and ``SCRIPT``."""
     numbers = {note: n for n, note in enumerate(table.footnotes, 1)}
     columns = [column for column in table.columns if column.shown]
     lines, section = [], table.rows[0].section if table.rows else ""
     for row in table.rows:
         cells = "".join(
-            _cell(column, cell, row, labels, numbers, link)
+            _cell(column, cell, row, labels, numbers, pages)
             for column, cell in zip(table.columns, row.cells, strict=True)
             if column.shown
         )
@@ -132,26 +157,8 @@ def fragment(table: Table, labels: Mapping[str, Mapping[str, str]], link: Link |
     head, body = "\n".join(_header(columns)), "\n".join(lines)
     return (
         f'<div class="wide"><table class="sortable">\n<thead>\n{head}\n</thead>\n'
-        f"<tbody>\n{body}\n</tbody>\n</table></div>\n{_notes(table)}"
+        f"<tbody>\n{body}\n</tbody>\n</table></div>\n{_notes(table, pages)}"
     )
-
-
-def tracked(server: str, experiment: str) -> Link:
-    """Addresses on an MLflow server: one run's page, or the list of several runs.
-
-    Args:
-        server: its address, such as ``http://127.0.0.1:5000``.
-        experiment: the id of the MLflow experiment that holds the runs.
-    """
-    root = f"{server.rstrip('/')}/#/experiments/{experiment}/runs"
-
-    def link(runs: Sequence[str]) -> str:
-        if len(runs) == 1:
-            return f"{root}/{runs[0]}"
-        chosen = quote(f"attributes.run_id IN ({', '.join(repr(run) for run in runs)})")
-        return f"{root}?searchFilter={chosen}&workflowType=machine_learning"
-
-    return link
 
 
 # ---- parts of a table --------------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ def _cell(
     row: Row,
     labels: Mapping[str, Mapping[str, str]],
     numbers: Mapping[str, int],
-    link: Link | None,
+    pages: Pages | None,
 ) -> str:
     text = escape(display(column, cell, labels))
     value = cell.value if isinstance(cell, Number) else text if isinstance(cell, str) else cell
@@ -192,7 +199,7 @@ def _cell(
         if cell.scores:
             attributes += f' title="{escape(hover(cell.scores))}"'
             runs = list(dict.fromkeys(score.run for score in cell.scores if score.run))
-            text = f'<a href="{escape(link(runs))}">{text}</a>' if link and runs else text
+            text = f'<a href="{escape(pages.link(runs))}">{text}</a>' if pages and runs else text
     marks = ",".join(str(numbers[note]) for note in row.notes.get(column.key, ()))
     return f"<td{attributes}>{text}{f'<sup>{marks}</sup>' if marks else ''}</td>"
 
@@ -208,7 +215,8 @@ def hover(scores: Sequence[Evidence]) -> str:
         facts.append("1 volume" if volumes == 1 else f"{volumes} volumes")
     lines = [", ".join(facts)]
     for score in scores[:LISTED]:
-        lines.append(f"{score.cell} on {score.target}: {rounded(score.dice)}{_volumes(score)}")
+        whose = f" ({score.origin})" if score.origin else ""
+        lines.append(f"{score.cell} on {score.target}: {rounded(score.dice)}{_volumes(score)}{whose}")
     if len(scores) > LISTED:
         lines.append(f"and {len(scores) - LISTED} more")
     return "\n".join(lines)
@@ -225,8 +233,10 @@ def _volumes(score: Evidence) -> str:
     return f" ({count} {'volume' if count == 1 else 'volumes'})" if count else ""
 
 
-def _notes(table: Table) -> str:
+def _notes(table: Table, pages: Pages | None) -> str:
     notes = [f"<sup>{n}</sup> {escape(note)}" for n, note in enumerate(table.footnotes, 1)]
     explained = " ".join(filter(None, (table.legend, SPREAD if table.spread else "")))
     notes += [escape(text) for text in filter(None, (*table.remarks, explained))]
+    if pages and pages.hint and any(score.run for number in table.numbers for score in number.scores):
+        notes.append(escape(pages.hint))
     return "\n".join(f'<p class="note">{note}</p>' for note in notes)

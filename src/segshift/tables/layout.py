@@ -149,4 +149,4 @@ def _row(row: Draft, found: list[Column]) -> Row:
     cells = tuple(
         row.cells.get(column.key, Number(None) if column.kind == "dice" else None) for column in found
     )
-    return Row(cells, row.notes, row.section)
+    return Row(cells, row.notes, row.section, row.axes)

@@ -56,8 +56,9 @@ def number(
         combine({one: of(tracked.scores[one.score]) for one in wanted if one.model.seed == seed}, average)
         for seed in seeds
     ]
-    scores = tuple(tracked.scores[one.score] for one in wanted if one.model.seed in seeds)
-    return Number(mean(values), scores, spread(values)), notes
+    used = [one for one in wanted if one.model.seed in seeds]
+    scores = tuple(tracked.scores[one.score] for one in used)
+    return Number(mean(values), scores, spread(values), weights=weights(used, average)), notes
 
 
 def _seeds(wanted: list[Asked]) -> tuple[list[int], list[int]]:
@@ -81,6 +82,22 @@ def combine(values: Mapping[Asked, float], average: str) -> float:
     for one, value in values.items():
         anatomies.setdefault(one.anatomy, {})[one] = value
     return mean(_means(part, lambda one: (one.model.source, one.target)) for part in anatomies.values())
+
+
+def weights(used: list[Asked], average: str) -> tuple[float, ...]:
+    """How much of each score is in their mean: what ``combine`` and the mean over seeds do, as factors."""
+
+    def levels(one: Asked) -> tuple[Hashable, ...]:
+        if average == "pooled":
+            return one.model.seed, tuple(map(one.axis, MODEL_AXES))
+        return one.model.seed, one.anatomy, (one.model.source, one.target)
+
+    places = [(*levels(one), i) for i, one in enumerate(used)]
+    within: dict[Hashable, set[Hashable]] = {}
+    for place in places:
+        for depth in range(len(place)):
+            within.setdefault(place[:depth], set()).add(place[depth])
+    return tuple(1 / math.prod(len(within[place[:depth]]) for depth in range(len(place))) for place in places)
 
 
 def _means(values: Mapping[Asked, float], group: Callable[[Asked], Hashable]) -> float:

@@ -147,13 +147,17 @@ def check(runs: Iterable[Run]) -> None:
 # ---- what a table is made of ------------------------------------------------------------------------------
 
 
-def tracked(runs: Iterable[Run], experiments: Iterable[str]) -> Tracked:
+def tracked(runs: Iterable[Run], experiments: Iterable[str], origin: str = "") -> Tracked:
     """What is known of the scores; counts of parameters are those of the experiments, the largest where they
-    count one model differently (the whole of it, or what an adaptation trains)."""
+    count one model differently (the whole of it, or what an adaptation trains). ``origin``: whose they are,
+    where they stand beside this project's own."""
     runs, experiments = list(runs), set(experiments)
     own = sorted((run for run in runs if run.experiment in experiments), key=lambda run: run.trainable or 0)
     return Tracked(
-        {run.score: Evidence(run.model.path, run.target, run.dice, run=run.run) for run in runs},
+        {
+            run.score: Evidence(run.model.path, run.target, run.dice, run=run.run, origin=origin)
+            for run in runs
+        },
         {run.model: run.trainable for run in own if run.trainable is not None},
         {},
         heads={run.model: run.head for run in own if run.head is not None},

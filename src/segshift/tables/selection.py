@@ -92,7 +92,13 @@ def _place(grid: Grid, entry: SelectionTable, names: tuple[str, ...]) -> list[tu
 
 def _columns(entry: SelectionTable, compared: list[str]) -> list[Column]:
     found = [
-        Column(key, TITLES[key.removesuffix("_printed")], "text", shown=not key.endswith("_printed"))
+        Column(
+            key,
+            TITLES[key.removesuffix("_printed")],
+            "text",
+            shown=not key.endswith("_printed"),
+            choice=key == entry.choose,
+        )
         for key in entry.columns
     ]
     for rule in compared:
@@ -136,7 +142,8 @@ def _row(
     for axis in (*_others(entry), entry.choose):
         if (name := cells.get(axis)) is not None:
             cells[f"{axis}_printed"] = display(Column(axis, "", "text"), name, grid.config.labels)
-    return Row(tuple(cells.get(column.key) for column in found), notes)
+    axes = dict(zip(_others(entry), names, strict=True))
+    return Row(tuple(cells.get(column.key) for column in found), notes, axes=axes)
 
 
 # ---- rules -------------------------------------------------------------------------------------------------

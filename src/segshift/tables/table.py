@@ -1,8 +1,12 @@
 """The typed table: behind every number stand the scores that it was made of."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
+
+from segshift.grid import Model
 
 DASH = "–"
 LEGEND = "Dice in %: DS on the source itself, DG on its siblings, OV on all."
@@ -10,26 +14,45 @@ SPREAD = "± is the standard deviation over seeds."
 SUMMARIES = {"mean": "Mean", "all": "All"}  # in place of a name: a row over all names of an axis
 
 
+class Volume(NamedTuple):
+    """A test volume: its patient, and Dice in percent, the mean over its classes."""
+
+    name: str
+    patient: str
+    dice: float
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """One score: Dice in percent of a model on a target's test volumes.
+    """One score: Dice in percent of a model on a target's test volumes, of which it is the mean.
 
-    ``validation``: the same on its validation volumes, where that is known. ``volumes`` and ``run`` (the id
-    of the MLflow run) are empty if the score comes from a plain file.
+    ``cell``: the model's path. ``validation``: its Dice on the target's validation volumes, where that is
+    known. ``volumes`` and ``run`` (the id of the MLflow run) are empty if the score comes from a plain file.
+    ``origin``: whose score it is, where it is not this project's.
     """
 
     cell: str
     target: str
     dice: float
-    volumes: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     run: str = ""
     validation: float | None = None
+    origin: str = ""
+
+    @property
+    def model(self) -> Model:
+        """The model's place on every axis, its seed among them."""
+        return Model.parse(self.cell)
 
 
 @dataclass(frozen=True)
 class Number:
     """A number of a table, or a dash; ``spread``: the standard deviation over seeds, if there are several.
 
+    ``scores``: what it was made of, one for each model (so for each seed) and target. ``weights``: of a mean,
+    how much of each score is in it, in the same order; they sum to 1, and ``value`` is the weighted sum. So
+    a mean of the same kind over other values of the same scores (one seed's, resampled volumes') is a sum
+    with the same weights. A number that is no mean (a difference, a rank, a count) has none.
     ``bold``: among the best of its column, as the table's entry says.
     """
 
@@ -37,6 +60,18 @@ class Number:
     scores: tuple[Evidence, ...] = ()
     spread: float | None = None
     bold: bool = False
+    weights: tuple[float, ...] = ()
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """A mean over seeds, seed by seed; each is the same mean over the scores of one seed."""
+        parts: dict[int, list[tuple[float, float]]] = {}
+        for score, weight in zip(self.scores, self.weights, strict=False):
+            parts.setdefault(score.model.seed, []).append((weight, score.dice))
+        return {
+            seed: math.fsum(w * dice for w, dice in part) / math.fsum(w for w, _ in part)
+            for seed, part in sorted(parts.items())
+        }
 
 
 Cell = str | int | Number | None
@@ -47,7 +82,9 @@ class Column:
     """``key`` heads the column in CSV, ``title`` in print, ``group`` stands above neighbours that share it.
 
     ``kind``: text, whole (an int), count (an int of parameters), millions (a Number: parameters in
-    millions), dice or percent (Numbers). ``shown``: false for a column of the CSV alone.
+    millions), dice, percent or difference (Numbers; the last with its sign). ``choice``: a text that was
+    chosen by scores. ``axis``: whose names a text shows, if not those that ``key`` says. ``shown``: false for
+    a column of the CSV alone.
     """
 
     key: str
@@ -55,6 +92,8 @@ class Column:
     kind: str = "dice"
     group: str = ""
     shown: bool = True
+    choice: bool = False
+    axis: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,11 +102,13 @@ class Row:
 
     ``notes`` maps a column's key to the footnotes of its cell. ``section``: rows of one section stand
     together and are ranked, compared and marked bold among themselves; a line divides sections in print.
+    ``axes``: what tells the row apart, a name (``mean``: averaged) by axis; no two rows have the same.
     """
 
     cells: tuple[Cell, ...]
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     section: str = ""
+    axes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,8 +135,12 @@ class Table:
     @property
     def spread(self) -> bool:
         """True if a number has a standard deviation over seeds."""
-        cells = [cell for row in self.rows for cell in row.cells]
-        return any(isinstance(cell, Number) and cell.spread is not None for cell in cells)
+        return any(number.spread is not None for number in self.numbers)
+
+    @property
+    def numbers(self) -> Iterator[Number]:
+        """All cells that are numbers, row by row, with the scores behind them."""
+        return (cell for row in self.rows for cell in row.cells if isinstance(cell, Number))
 
     def column(self, key: str) -> list[Cell]:
         """The cells of a column, from top to bottom."""
@@ -142,10 +187,20 @@ def display(column: Column, cell: Cell, labels: Mapping[str, Mapping[str, str]])
             return DASH
         if column.kind == "millions":
             return counted(round(cell.value * 1e6))
-        return rounded(cell.value) + (f" ± {rounded(cell.spread)}" if cell.spread is not None else "")
+        text = rounded(cell.value)
+        if column.kind == "difference":
+            return text if text.startswith("-") or float(text) == 0 else f"+{text}"
+        return text + (f" ± {rounded(cell.spread)}" if cell.spread is not None else "")
     if cell is None:
         return DASH
     if isinstance(cell, int):
         return counted(cell) if column.kind == "count" else str(cell)
-    axis = {"source": "dataset", "target": "dataset", "dataset_id": "dataset"}.get(column.key, column.key)
-    return labels.get(axis, {}).get(cell) or SUMMARIES.get(cell, cell)
+    return named(column.axis or column.key, cell, labels)
+
+
+def named(axis: str, name: str, labels: Mapping[str, Mapping[str, str]]) -> str:
+    """The display name of a name on an axis (or of an origin); without one, the name."""
+    axis = {"source": "dataset", "target": "dataset", "dataset_id": "dataset"}.get(axis, axis)
+    if axis == "origin" and name not in labels.get(axis, {}):
+        return name.replace("_", " ").capitalize()
+    return labels.get(axis, {}).get(name) or SUMMARIES.get(name, name)
