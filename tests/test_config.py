@@ -179,30 +179,30 @@ def test_an_unknown_name_stops_where_a_planned_one_does_not(folder):
     [
         (
             {"where": {"bakbone": "unet"}, "use": {}},
-            "entry 13: unknown axis 'bakbone'; did you mean 'backbone'",
+            "entry 21: unknown axis 'bakbone'; did you mean 'backbone'",
         ),
         (
             {"where": {"source": "nci"}, "use": {}},
-            "entry 13: unknown axis 'source'.* known: backbone, tuning, head",
+            "entry 21: unknown axis 'source'.* known: backbone, tuning, head",
         ),
-        ({"where": {"backbone": "dino_*"}, "use": {}}, "entry 13: backbone 'dino_\\*'.* known: dinov2_s"),
+        ({"where": {"backbone": "dino_*"}, "use": {}}, "entry 21: backbone 'dino_\\*'.* known: dinov2_s"),
         (
             {"where": {"adapt": "selftraining"}, "use": {}},
-            "entry 13: adapt 'selftraining'; did you mean 'self_training'",
+            "entry 21: adapt 'selftraining'; did you mean 'self_training'",
         ),
         (
             {"use": {"lerning_rate": 1}},
-            "entry 13: unknown setting 'lerning_rate'; did you mean 'learning_rate'",
+            "entry 21: unknown setting 'lerning_rate'; did you mean 'learning_rate'",
         ),
         (
             {"use": {"augment": {"elastik": {}}}},
-            "entry 13: augment: unknown transform 'elastik'; did you mean 'elastic'",
+            "entry 21: augment: unknown transform 'elastik'; did you mean 'elastic'",
         ),
         (
             {"use": {"augment": {"elastic": {"sigmar": 2}}}},
-            "entry 13: augment: elastic: unknown key 'sigmar'; did you mean 'sigma'",
+            "entry 21: augment: elastic: unknown key 'sigmar'; did you mean 'sigma'",
         ),
-        ({"where": {}, "use": {}, "wehre": {}}, "entry 13: unknown key 'wehre'; did you mean 'where'"),
+        ({"where": {}, "use": {}, "wehre": {}}, "entry 21: unknown key 'wehre'; did you mean 'where'"),
     ],
 )
 def test_mistakes_in_training(folder, line, sentence):
@@ -215,9 +215,9 @@ def test_mistakes_in_training(folder, line, sentence):
 @pytest.mark.parametrize(
     ("use", "sentence"),
     [
-        ({"learning_rate": "fast"}, "entry 13: learning_rate: input should be a valid number"),
-        ({"epochs": 0}, "entry 13: epochs: input should be greater than 0"),
-        ({"loss": "dise"}, "entry 13: loss: input should be 'cross_entropy'"),
+        ({"learning_rate": "fast"}, "entry 21: learning_rate: input should be a valid number"),
+        ({"epochs": 0}, "entry 21: epochs: input should be greater than 0"),
+        ({"loss": "dise"}, "entry 21: loss: input should be 'cross_entropy'"),
     ],
 )
 def test_wrong_values_in_training(folder, use, sentence):

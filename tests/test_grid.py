@@ -216,16 +216,42 @@ def test_what_all_trainings_share(thesis):
         "warm_up": 0.05,
     }
     shared |= {"loss": "cross_entropy"}
+    structural = {"probability": 0.25, "translate": 10, "rotate": 10, "scale": [0.9, 1.1]}
     augment = {
         "elastic": {"probability": 0.25, "sigma": 20, "alpha": 1000},
-        "structural": {"probability": 0.25, "translate": 10, "rotate": 10, "scale": [0.9, 1.1]},
+        "structural": structural,
         "photometric": {"probability": 0.5, "brightness": pytest.approx(32 / 255), "contrast": [0.5, 1.5]},
     }
     for model in thesis.models():
         training = thesis.training(model)
+        # The thesis's code draws its structural transforms apart.
+        apart = {"separate": True} if model.backbone.endswith("_original") else {}
+        augment["structural"] = {**structural, **apart}
         assert {key: training[key] for key in shared} == shared
         assert training["augment"] == augment
         assert list(training["augment"]) == list(augment)
+
+
+@pytest.mark.parametrize("name", ["heads", "tunings", "generalization"])
+def test_what_the_thesiss_code_did_is_an_experiment_of_the_same_cells_that_all_leaves_out(thesis, name):
+    """Names lead back to the thesis's, and learning rates, batches and epochs are its own but for the spine."""
+
+    def plain(model):
+        axes = (part.removesuffix("_original") for part in model[1:4])
+        return Model(model.source, *axes, model.seed)
+
+    ours, theirs = thesis.experiments[name], thesis.experiments[f"{name}_original"]
+    assert not thesis.config.experiments[f"{name}_original"].in_all
+    assert {(plain(model), target) for model, target in theirs.scores} == set(ours.scores)
+    assert {(plain(one.model), one.target) for one in theirs.left_out} == {one[:2] for one in ours.left_out}
+    for model in thesis.models([f"{name}_original"]):
+        assert model.backbone.endswith("_original")
+        training, expected = thesis.training(model), thesis.training(plain(model))
+        assert training["learning_rate"] == expected["learning_rate"]
+        spine = {
+            "sam_b frozen": 50, "medsam_b frozen": 85, "unet full": 120, "swin_unet full": 120
+        }.get(f"{plain(model).backbone} {plain(model).tuning}", 90)  # fmt: skip
+        assert training["epochs"] == (spine if model.source == "verse" else expected["epochs"])
 
 
 def test_each_value_names_the_entry_that_set_it(thesis):
