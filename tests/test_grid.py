@@ -234,7 +234,7 @@ def test_what_all_trainings_share(thesis):
 
 @pytest.mark.parametrize("name", ["heads", "tunings", "generalization"])
 def test_what_the_thesiss_code_did_is_an_experiment_of_the_same_cells_that_all_leaves_out(thesis, name):
-    """Names lead back to the thesis's, and learning rates, batches and epochs are its own but for the spine."""
+    """Names lead back to the thesis's; learning rates and epochs are its own but for the spine."""
 
     def plain(model):
         axes = (part.removesuffix("_original") for part in model[1:4])
