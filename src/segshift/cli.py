@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from segshift import __version__
+from segshift import __version__, data_verbs
 from segshift.errors import SegShiftError
 
 Arguments = argparse.Namespace
@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--gradient", action="store_true", help="run it, and count what gets a gradient")
     sub.add_argument("--json", action="store_true", help="the same as JSON")
 
+    data_verbs.declare(verb, _folder, _config)
     sub = verb("fetch", "Bring weights and check them.", _fetch, _folder, _config)
     sub.add_argument("weights", nargs="+", help="entries of weights.yaml")
     sub = verb("prepare", "Read raw data into the prepared format.", _prepare, _folder, _config)

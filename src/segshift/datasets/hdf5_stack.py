@@ -10,6 +10,7 @@ read. The files hold no orientation, so the affine only scales: voxel (z, y, x) 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from segshift.volumes import Case, Volume, integers
 
 SPLITS = ("train", "validation", "test")
 REQUIRED = ("images", "labels", "nz")
+WORDS = {"train": "train", "validation": "val", "test": "test"}  # in names of files
 
 
 def cases(
@@ -85,6 +87,31 @@ def read(case: Case) -> Volume:
         )
     image = (image / where["scale"]).astype(np.float32)
     return Volume(image, integers(label, f"{where['file'].name}, {case.id}"), tuple(sides.values()), affine)
+
+
+def describe(case: Case) -> dict[str, Any]:
+    """``type``: what the image's numbers are."""
+    with _open(case.where["file"]) as content:
+        return {"channels": 1, "type": str(content["images"].dtype)}
+
+
+def guess(folder: Path) -> dict[str, Any] | None:
+    """Parameters for a folder of HDF5 files, a split each by their names; one file alone has no split."""
+    found = sorted(file for end in ("h5", "hdf5") for file in folder.glob(f"*.{end}"))
+    if not found:
+        return None
+    if len(found) == 1:
+        return {"files": {"train": found[0].name}}
+    files: dict[str, str] = {}
+    for file in found:
+        split = next((split for split, word in WORDS.items() if word in file.stem.lower()), None)
+        if split is None or split in files:
+            names = ", ".join(one.name for one in found)
+            raise SegShiftError(
+                f"{folder} holds {names}; their names must say which is for what (train, val, test)"
+            )
+        files[split] = file.name
+    return {"files": {split: files[split] for split in SPLITS if split in files}}
 
 
 @contextmanager
