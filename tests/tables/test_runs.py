@@ -104,6 +104,14 @@ def test_counts_that_differ_and_an_anatomy_that_is_another(grid, file):
         runs.read(file(ones, counted), grid)
     with pytest.raises(SegShiftError, match=r"line 2: train_params_m is -1; a count"):
         runs.read(file([line(train_params_m=-1)], counted), grid)
+    counted = (*counted, "train_params_dec_m")
+    ones = [line(train_params_m=3, train_params_dec_m=n, target=t) for n, t in ((1, "hcp1"), (2, "hcp2"))]
+    with pytest.raises(
+        SegShiftError, match=r"line 3: train_params_dec_m of .* is 2\.0, but 1\.0 at .*line 2"
+    ):
+        runs.read(file(ones, counted), grid)
+    with pytest.raises(SegShiftError, match=r"line 2: train_params_dec_m is .* but it is 4\.0 of 3\.0"):
+        runs.read(file([line(train_params_m=3, train_params_dec_m=4)], counted), grid)
     with pytest.raises(SegShiftError, match="line 2: anatomy is 'spine', but hcp1 shows the brain"):
         runs.read(file([line(anatomy="spine")], counted), grid)
 
@@ -164,6 +172,19 @@ def test_three_seeds_give_mean_and_deviation(grid, file):
     assert (ov.value, ov.spread) == (50.0, 3.0)
     assert len(ds.scores) == 6
     assert not [remark for remark in found.remarks if "seed" in remark]
+
+
+def test_what_the_head_trains_is_told_apart_where_the_file_says_it(grid, file):
+    pairs = {("hcp1", "hcp1"): 80.0, ("hcp1", "hcp2"): 20.0}
+    more = {"experiment": "tunings", "tuning": "rein", "train_params_m": 19.8}
+    known = lines(pairs=pairs, **more, train_params_dec_m=17.32)
+    header = (*HEADER, "train_params_m", "train_params_dec_m")
+    found = table(grid, file(known + lines("mae_b", pairs=pairs, **more), header), "A.6")
+    assert values(found, "train_params_m") == [19.8, 19.8]
+    assert values(found, "train_params_dec_m") == [17.32, None]
+    assert values(found, "train_params_ft_m") == [2.48, None]
+    (note,) = found.rows[1].notes["train_params_ft_m"]
+    assert note == "What the tuning and the head train is not recorded apart."
 
 
 def test_one_seed_is_said(grid, file):

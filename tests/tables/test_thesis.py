@@ -125,6 +125,13 @@ def test_counts_of_parameters_are_those_of_the_runs(table):
     }
 
 
+@pytest.mark.parametrize("number", ["A.6", "A.8", "A.10"])
+def test_what_tuning_and_head_train_is_as_printed(table, number):
+    keys = ("train_params_ft_m", "train_params_dec_m", "train_params_m")
+    ours = [[rounded(row[key].value) for key in keys] for row in named(table(number))]
+    assert ours == [[row[key] for key in keys] for row in printed(number)]
+
+
 def test_every_single_run_stands_where_the_thesis_prints_it(table, published):
     """All runs tables show the runs themselves; A.22 to A.24 print nothing else."""
     there = {}

@@ -131,17 +131,24 @@ def check(runs: Iterable[Run]) -> None:
         SegShiftError: two differ; both are named.
     """
     scores: dict[Score, Run] = {}
-    counts: dict[tuple[str, Model], Run] = {}
+    counts: dict[tuple[str, str, Model], Run] = {}
     for run in runs:
         first = scores.setdefault(run.score, run)
         if first.dice != run.dice:
             what = f"{run.model.path} on {run.target}"
             raise SegShiftError(f"{run.where}: {what} is {run.dice}, but {first.dice} at {first.where}")
-        if run.trainable is not None:
-            first = counts.setdefault((run.experiment, run.model), run)
-            if first.trainable != run.trainable:
-                both = f"{run.trainable / 1e6}, but {first.trainable / 1e6} at {first.where}"
-                raise SegShiftError(f"{run.where}: {TOTAL} of {run.model.path} is {both}")
+        for column, name in ((TOTAL, "trainable"), (HEAD, "head")):
+            if (own := getattr(run, name)) is None:
+                continue
+            first = counts.setdefault((column, run.experiment, run.model), run)
+            if (other := getattr(first, name)) != own:
+                both = f"{own / 1e6}, but {other / 1e6} at {first.where}"
+                raise SegShiftError(f"{run.where}: {column} of {run.model.path} is {both}")
+        if run.head is not None and (run.trainable is None or run.head > run.trainable):
+            raise SegShiftError(
+                f"{run.where}: {HEAD} is the head's part of {TOTAL}, but it is {run.head / 1e6} of "
+                + ("nothing" if run.trainable is None else f"{run.trainable / 1e6}")
+            )
 
 
 # ---- what a table is made of ------------------------------------------------------------------------------
