@@ -7,10 +7,12 @@ import gc
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from segshift import tracking
@@ -29,10 +31,13 @@ for _name, _value in {
 for _name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):  # inherited, they would redirect what is logged
     os.environ.pop(_name, None)
 
+import PIL.Image  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.db import upgrade  # noqa: E402
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.tracking.multimedia import compress_image_size  # noqa: E402
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES  # noqa: E402
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -184,16 +189,33 @@ class Store:
             else:
                 self.client.set_terminated(run, status, ended)
 
-    def put(self, run: str, file: Path) -> None:
-        """Store a file with a run."""
+    def image(self, run: str, file: Path, key: str, step: int, time: int) -> None:
+        """Store a PNG that MLflow's page shows among the metrics, with a slider over the steps of its key.
+
+        As ``MlflowClient.log_image``, but the names follow from the arguments, so that what is sent twice is
+        there once. ``time`` in ms.
+        """
+        unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{run} {key} {step}")
+        name = f"{key.replace('/', '~')}+step+{step}+timestamp+{time}+{unique}"
+        with TemporaryDirectory() as folder:
+            full, small = Path(folder) / f"{name}.png", Path(folder) / f"{name}+compressed.webp"
+            shutil.copyfile(file, full)
+            with PIL.Image.open(file) as picture:
+                compress_image_size(picture).save(small)
+            for one in (full, small):
+                self.put(run, one, "images")
+        self.log(run, tags={MLFLOW_LOGGED_IMAGES: True})
+
+    def put(self, run: str, file: Path, within: str = "") -> None:
+        """Store a file with a run, in its folder ``within``."""
         if database := tracking.database(self.uri):
-            folder = database.parent / "artifacts" / run / "artifacts"
+            folder = database.parent / "artifacts" / run / "artifacts" / within
             folder.mkdir(parents=True, exist_ok=True)
             part = shutil.copyfile(file, folder / f"{file.name}.part")
             part.replace(folder / file.name)
             return
         with self._answering():
-            self.client.log_artifact(run, str(file))
+            self.client.log_artifact(run, str(file), within or None)
 
     def tag_experiment(self, key: str, value: str) -> None:
         """Set a tag of the experiment."""

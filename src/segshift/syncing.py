@@ -94,7 +94,26 @@ class Syncer:
             self.store.status(run, *status)
             sent["status"] = status
         self._tag(run, {SUPERSEDED: str(not newest).lower()} | attempts[-1].tags)
+        if newest:  # pictures of older trainings were overwritten by its own
+            self._pictures(run, folder, attempts)
         return run
+
+    def _pictures(self, run: str, folder: Path, attempts: list[tracking.Attempt]) -> None:
+        """Send the pictures that the journal names; of one that a resumed attempt made again, one."""
+        events = [event for attempt in attempts for event in attempt.events if event["event"] == "picture"]
+        named: dict[tuple[str, int], dict[str, Any]] = {}
+        for event in events:
+            named.setdefault((event["key"], event["step"]), event)
+        for (key, step), event in named.items():
+            self._picture(run, folder / event["file"], key, step, event["time"])
+
+    def _picture(self, run: str, file: Path, key: str, step: int, time: int) -> None:
+        """Send a picture where it is new or another than before."""
+        sent = self.runs[run].setdefault("pictures", {})
+        stamp = _stamp(file)
+        if stamp and sent.get(f"{key} {step}") != stamp:
+            self.store.image(run, file, key, step, time)
+            sent[f"{key} {step}"] = stamp
 
     def _tag(self, run: str, tags: dict[str, str]) -> None:
         sent = self.runs[run]["tags"]
@@ -153,6 +172,8 @@ class Syncer:
             if name in stamps and files.get(name) != stamps[name]:
                 self.store.put(run, folder / name)
                 files[name] = stamps[name]
+        for file in sorted((folder / "scores").glob("*.png")):
+            self._picture(run, file, f"test/{file.stem}", 0, record.get("started") or 1)
 
     def _record(self, run: str, record: dict[str, Any], ended: int) -> None:
         self.store.log(run, parameters=record["parameters"])
@@ -240,12 +261,17 @@ def _stamps(folder: Path) -> dict[str, list[int]]:
     files = [*(folder / "journal").glob("*.jsonl"), *(folder / name for name in ("run.json", *SENT_FILES))]
     stamps = {}
     for file in sorted(files):
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            continue
-        stamps[file.name] = [status.st_size, status.st_mtime_ns]
+        if stamp := _stamp(file):
+            stamps[file.name] = stamp
     return stamps
+
+
+def _stamp(file: Path) -> list[int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _trainings(folder: Path) -> dict[str, list[tracking.Attempt]]:

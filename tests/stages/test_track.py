@@ -2,12 +2,14 @@ import http.server
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 
+import PIL.Image
 import pytest
 
 from segshift import scores
@@ -309,3 +311,36 @@ def test_the_saved_view_is_readable(project):
 def test_tracking_and_tables_never_load_torch():
     code = "import sys, segshift.stages.track, segshift.stages.tabulate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_pictures_are_there_once_with_their_steps(project):
+    """As MLflow's own client names them; the memory may be lost, and an epoch drawn again by a resumed attempt."""
+    project.complete()
+    folder = project.folder(ONE)
+    journal = project.journal(ONE, steps=[], status=None)
+    for step in (9, 19):
+        file = folder / "snapshots" / f"epoch-{step}.png"
+        file.parent.mkdir(exist_ok=True)
+        PIL.Image.new("RGB", (300, 200), (step, 0, 0)).save(file)
+        journal.event("picture", step=step, key="validation/slices", file=f"snapshots/{file.name}")
+    journal.event("picture", step=9, key="validation/slices", file="snapshots/epoch-9.png")
+    journal.event("picture", step=29, key="validation/slices", file="snapshots/lost.png")
+    journal.end("FINISHED")
+    (folder / "scores").mkdir()
+    PIL.Image.new("RGB", (30, 20)).save(folder / "scores" / "two.png")
+    run(project)
+    run_id = runs(project)[next(iter(runs(project)))][ONE]
+    kept = project.results.tracking / "artifacts" / run_id / "artifacts" / "images"
+
+    def names():
+        return sorted(file.name for file in kept.iterdir())
+
+    first = names()
+    found = [re.fullmatch(r"(.+?)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]{36}(.*)", name).groups() for name in first]
+    pictures = [("test~two", "0"), ("validation~slices", "19"), ("validation~slices", "9")]
+    assert sorted(found) == [(*one, end) for one in pictures for end in ("+compressed.webp", ".png")]
+    tags = dict(project.sql(f"select key, value from tags where run_uuid = '{run_id}'"))
+    assert tags["mlflow.loggedImages"] == "True"
+    (project.results.tracking / "cursors.json").unlink()
+    run(project)
+    assert names() == first
