@@ -124,13 +124,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="FILE", help="list the imported runs here")
     verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
 
-    sub = verb("predict", "Segment a NIfTI volume with a trained model.", _predict, _folder, _device)
+    sub = verb("predict", "Segment a scan with a trained model.", _predict, _folder, _device)
     sub.add_argument("cell", help=CELL)
-    sub.add_argument("image", type=Path, help="a scan: .nii or .nii.gz")
+    sub.add_argument("image", type=Path, help="a scan: NIfTI, MGZ, NRRD, MHA, or a folder of DICOM slices")
     sub.add_argument(
         "-o", "--output", type=Path, required=True, metavar="MASK", help="what it becomes: .nii or .nii.gz"
     )
     sub.add_argument("--channel", type=int, metavar="NUMBER", help="of a 4D image, counted from 0")
+    sub.add_argument("--mask", type=Path, metavar="FILE", help="of the brain, where the model's data had one")
     sub = verb("show", "Print the tables; of a CELL, draw what its model sees.", _show, _folder, _config)
     sub.add_argument("cell", nargs="?", help=f"draw {CELL}")
     sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: sheet.png in its folder")
@@ -253,7 +254,7 @@ def _fetch(arguments: Arguments) -> None:
     _known("weights", arguments.weights, config.weights)
     for name in arguments.weights:
         entry, folder = config.weights[name].model_dump(), _home(arguments) / config.project.weights
-        stage("fetch").run(name, entry, folder, _results(arguments).weights(name))
+        stage("fetch").run(name, entry, folder, _results(arguments))
 
 
 def _prepare(arguments: Arguments) -> None:
@@ -317,7 +318,7 @@ def _report(arguments: Arguments) -> None:
 
 def _predict(arguments: Arguments) -> None:
     where = (arguments.cell, arguments.image, arguments.output, arguments.results)
-    stage("predict").run(*where, arguments.device, arguments.channel)
+    stage("predict").run(*where, arguments.device, arguments.channel, arguments.mask)
 
 
 def _show(arguments: Arguments) -> None:

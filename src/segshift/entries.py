@@ -88,6 +88,8 @@ class Dataset(Entry):
     labels: dict[int, str] | None = None
     preprocess: list[str | dict[str, dict[str, Any] | None]] = []
     version: int | None = None  # raise it when the raw files changed under the same names
+    lost_labels: float | None = Field(None, ge=0, le=1)  # what the steps may lose of the labels; default: 0.01
+    accept: list[Literal["duplicates", "empty_labels", "spacing"]] = []  # checks that would be wrong here
 
 
 class Anatomy(Strict):
@@ -98,15 +100,26 @@ class Anatomy(Strict):
 
 
 class Weights(Strict):
-    """A weights file: where from, how to be sure of it, and what it had seen."""
+    """A weights file: where from, how to be sure of it, and what it had seen.
+
+    ``hub: owner/name@revision`` is a file ``model.safetensors`` on the Hugging Face hub, where timm's own
+    weights are; ``hub: owner/name@revision/file`` another one.
+    """
 
     file: str
     url: str | None = None
+    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+@[\w.-]+(/[\w./-]+)?$")
     package: str | None = None
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     licence: str
     pretrained_on: dict[str, str] | Literal["unknown"]
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Weights":
+        if self.url and self.hub:
+            raise ValueError("url and hub are two places; name one of them")
+        return self
 
 
 # What a training setting is for: another one, and the values of it that look at this one.
@@ -197,6 +210,7 @@ class Project(Strict):
     seeds: list[int] = [42]
     raw: str = "data"
     weights: str = "weights"
+    cache: float = Field(10.0, ge=0)  # GB that results/cache may hold of volumes after their steps
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
 

@@ -17,11 +17,13 @@ import yaml
 from pydantic import ValidationError
 
 from segshift import config as configuration
+from segshift import records
 from segshift.entries import AXES, BACKBONES, Config, Entry, Training, matches
 from segshift.errors import SegShiftError, unknown
 from segshift.paths import Results
 
 CELL_AXES = ("source", "backbone", "tuning", "head", "seed")
+NO_IDENTITY = ("classes", "modality", "lost_labels", "accept")  # of a dataset: no model is another by these
 
 
 class Model(NamedTuple):
@@ -158,6 +160,14 @@ class Grid:
         named = [name for name, entry in self.config.datasets.items() if entry.anatomy == anatomy]
         return [name for name in named if name == source or (name == self.form(name) and name != same)]
 
+    def together(self, dataset: str) -> list[str]:
+        """Datasets that can be prepared and of which one is a target of the other's models."""
+        return [
+            name
+            for name in self.datasets()
+            if name != dataset and (name in self._siblings(dataset) or dataset in self._siblings(name))
+        ]
+
     def form(self, dataset: str) -> str:
         """The dataset of which one is another form; itself where its entry has no `form_of`."""
         return self.config.datasets[dataset].form_of or dataset
@@ -268,7 +278,8 @@ class Grid:
             "preprocess": entry.preprocess,
             "reader": {"module": entry.module, **entry.parameters()},
         }
-        return settings | ({"version": entry.version} if entry.version is not None else {})
+        more = {"version": entry.version, "lost_labels": entry.lost_labels, "accept": entry.accept or None}
+        return settings | {key: value for key, value in more.items() if value is not None}
 
     def settings(self, model: Model) -> dict[str, Any]:
         """What `train` and `adapt` read. Labels, paths and machine facts are not in it."""
@@ -291,9 +302,7 @@ class Grid:
 
     def _identity(self, dataset: str) -> dict[str, Any]:
         """A dataset's settings as a section of a model's; a long split list by its digest."""
-        settings = {
-            k: v for k, v in self.dataset_settings(dataset).items() if k not in ("classes", "modality")
-        }
+        settings = {k: v for k, v in self.dataset_settings(dataset).items() if k not in NO_IDENTITY}
         if settings["splits"]:
             settings["splits"] = hashlib.sha256(json.dumps(settings["splits"]).encode()).hexdigest()[:16]
         return settings
@@ -369,7 +378,10 @@ def render(settings: dict[str, Any]) -> str:
 def write_settings(grid: Grid, results: Results) -> list[Path]:
     """Write settings.yaml of every dataset and model; leave files whose content is right untouched."""
     texts = {results.data(name): render(grid.dataset_settings(name)) for name in grid.datasets()}
-    texts |= {results.run(path): render(grid.settings(model)) for path, model in grid.jobs.items()}
+    for path, model in grid.jobs.items():
+        settings = grid.settings(model)
+        settings["weights"] = records.held(results, path, settings["weights"])
+        texts[results.run(path)] = render(settings)
     changed = []
     for folder, text in texts.items():
         file = folder / "settings.yaml"

@@ -47,6 +47,7 @@ def load(folder: Path, settings: dict[str, Any], results: Results, device: torch
         if name != "model" and not file.exists():
             continue
         content = models.read_checkpoint(file, settings)
+        models.check_files(content, settings, results)
         model = built if not found else _sibling(built, settings)
         models.load_state(model, content["weights"], settings, file)
         digest = models.weights_digest(content.pop("weights"))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segshift import plugins, weights
+from segshift import plugins, records, weights
 from segshift.contracts import Backbone, Head, check_keys, set_mode, trained_state
 from segshift.errors import SegShiftError
 from segshift.layers.images import resize
@@ -125,10 +125,15 @@ def read_weights(results: Results, settings: dict[str, Any], name: str) -> dict[
     file = results.weights(name)
     if not file.exists():
         raise SegShiftError(f"{file} is not there; first: segshift fetch {name}")
-    if (found := weights.sha256(file)) != (expected := settings["weights"].get(name)):
+    expected = records.files(results, settings["weights"]).get(name)
+    if expected is None:
         raise SegShiftError(
-            f"{file} has sha256 {found}, its entry says {expected or 'nothing'}; once the entry is right: "
-            f"segshift fetch {name}"
+            f"{file} has no recorded sha256, nor has its entry; once more: segshift fetch {name}"
+        )
+    if (found := weights.sha256(file)) != expected:
+        said = "its entry says" if settings["weights"][name] else "what was fetched first had"
+        raise SegShiftError(
+            f"{file} has sha256 {found}, {said} {expected}; once that is right: segshift fetch {name}"
         )
     return weights.read(file)
 
@@ -255,6 +260,21 @@ def check_data(content: dict[str, Any], dataset: str, sha256: str) -> None:
             f"{content['cell']} was trained on other data of {dataset} ({trained[:8]}) than is prepared now "
             f"({sha256[:8]}); train it again (segshift rerun {content['cell']}), or bring the old data back"
         )
+
+
+def check_files(content: dict[str, Any], settings: dict[str, Any], results: Results) -> None:
+    """Are the weights files still those that the model of this checkpoint was built from?
+
+    Raises:
+        SegShiftError: one was recorded anew since; names the cell and what to do.
+    """
+    for name, now in records.files(results, settings["weights"]).items():
+        if (trained := content.get("files", {}).get(name)) not in (None, now):
+            raise SegShiftError(
+                f"{content['cell']} was trained with other weights {name} ({trained[:8]}) than are fetched "
+                f"now ({now[:8] if now else 'none'}); train it again (segshift rerun {content['cell']}), or "
+                "bring the old file back"
+            )
 
 
 def load_state(model: Segmenter, state: dict[str, Tensor], settings: dict[str, Any], file: Path) -> None:

@@ -19,6 +19,10 @@ class Results:
         """A fetched and checked weights file."""
         return self.root / "weights" / name
 
+    def weights_record(self, name: str) -> Path:
+        """The sha256 of a weights file whose entry has none."""
+        return self.root / "weights" / f"{name}.sha256"
+
     def run(self, model: str) -> Path:
         """Folder of a model: ``source/backbone/tuning/head/seed`` or that with ``/adapt/target``."""
         return self.root / "runs" / model

@@ -2,62 +2,77 @@
 
 import os
 import shutil
-import time
-from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
+from segshift import download, records
 from segshift.errors import SegShiftError
+from segshift.paths import Results
 from segshift.weights import sha256
 
-SILENCE = 60  # seconds without a byte after which a server counts as gone
-REPORT = 10  # seconds between two progress lines
-CHUNK = 1 << 20  # bytes
+FILE = "model.safetensors"  # of a hub's repository, where the entry names no other
 
 
-def run(name: str, entry: dict[str, Any], folder: Path | None, output: Path) -> None:
-    """Place a weights file at ``output``, from the first of these that there is: folder, package, web.
+def run(name: str, entry: dict[str, Any], folder: Path | None, results: Results) -> None:
+    """Place a weights file below ``results``, from the first of these that there is: folder, package, web.
 
-    The file appears under its name only after its SHA-256 was found right. An entry without one is refused,
-    with
-    the line to write into it: a checksum that comes after a training would train every cell again. What was
-    downloaded for it stays in the user's folder.
+    The file appears under its name only after its SHA-256 was found right. Where the entry has none, what was
+    got is recorded beside the file, and everything that is fetched later must be the same.
 
     Args:
-        name: the entry's name in ``weights.yaml``, for messages.
+        name: the entry's name in ``weights.yaml``.
         entry: ``file`` (its name in ``folder``), ``package`` (``top_package/path/of/file`` in an installed
-            distribution, which is not imported), ``url`` (http or https) and ``sha256``; each may be missing.
+            distribution, which is not imported), ``url`` (http or https) or ``hub``, ``sha256``, ``licence``
+            and ``note``; each may be missing.
         folder: where the user keeps weights.
-        output: where it must go.
+        results: where it must go.
 
     Raises:
-        SegShiftError: no source has it, the download broke off, or the SHA-256 is another or not known.
+        SegShiftError: no source has it, the download broke off, or the SHA-256 is another.
     """
+    output = results.weights(name)
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(f"{output.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        local = _in_folder(entry, folder) or _in_package(entry)
-        if local is not None:
-            print(f"weights {name}: from {local}", flush=True)
-            _check(name, entry, local, str(local))
-            if output.exists() and local.samefile(output):
-                return
+    _tell(name, entry)
+    local = _in_folder(entry, folder) or _in_package(entry)
+    if local is not None:
+        print(f"weights {name}: from {local}", flush=True)
+        digest = _check(name, entry, local, str(local), results)
+        download.forget(part)
+        if not (output.exists() and local.samefile(output)):
             _link_or_copy(local, part)
-        elif entry.get("url"):
-            _download(name, entry["url"], part)
-            if entry.get("sha256") is None and folder is not None and entry.get("file"):
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.move(part, kept := folder / entry["file"])
-                _check(name, entry, kept, str(kept))
-            _check(name, entry, part, entry["url"])
-        else:
-            raise SegShiftError(_nowhere(name, entry, folder))
+    elif url := _url(entry):
+        download.download(f"weights {name}", url, part)
+        try:
+            digest = _check(name, entry, part, url, results)
+        except SegShiftError:
+            download.forget(part)
+            raise
+    else:
+        raise SegShiftError(_nowhere(name, entry, folder))
+    _record(name, entry, digest, results)
+    if part.exists():
         part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def _tell(name: str, entry: dict[str, Any]) -> None:
+    """Licence and note, before anything is fetched."""
+    told = [f"licence {entry['licence']}"] if entry.get("licence") else []
+    if told := [*told, *([entry["note"]] if entry.get("note") else [])]:
+        print(f"weights {name}: {'; '.join(told)}", flush=True)
+
+
+def _url(entry: dict[str, Any]) -> str | None:
+    """Where the entry's file is in the web, if anywhere."""
+    if not entry.get("hub"):
+        return entry.get("url")
+    from huggingface_hub import hf_hub_url  # here: most entries need it not
+
+    repository, _, rest = entry["hub"].partition("@")
+    revision, _, file = rest.partition("/")
+    mirror = os.environ.get("HF_ENDPOINT")
+    return hf_hub_url(repository, file or FILE, revision=revision, endpoint=mirror)
 
 
 def _in_folder(entry: dict[str, Any], folder: Path | None) -> Path | None:
@@ -83,19 +98,32 @@ def _nowhere(name: str, entry: dict[str, Any], folder: Path | None) -> str:
         tried.append(f"the file {folder / entry['file']}" if folder else "no folder, since none is set")
     if entry.get("package"):
         tried.append(f"the package file {entry['package']} (not installed)")
-    return f"weights {name}: not found; tried {' and '.join(tried) or 'nothing'}, and its entry has no url"
+    where = " and ".join(tried) or "nothing"
+    return f"weights {name}: not found; tried {where}, and its entry has neither url nor hub"
 
 
-def _check(name: str, entry: dict[str, Any], file: Path, source: str) -> None:
-    found = sha256(file)
-    expected = entry.get("sha256")
-    if expected is None:
+def _check(name: str, entry: dict[str, Any], file: Path, source: str, results: Results) -> str:
+    """The file's SHA-256, which must be the entry's, or the recorded one where the entry has none."""
+    found, said = sha256(file), entry.get("sha256")
+    if said is not None and found != said.lower():
+        raise SegShiftError(f"weights {name}: {source} has sha256 {found}, expected {said}")
+    recorded = records.read(results, name)
+    if said is None and recorded not in (None, found):
         raise SegShiftError(
-            f"weights {name}: weights.yaml has no sha256 for it; that of {source} is {found}: compare it "
-            "with what its authors say, then write it there"
+            f"weights {name}: {source} has sha256 {found}, but what was fetched first had {recorded}, and "
+            f"models may have been made with it; to take the new file remove {results.weights_record(name)}"
         )
-    if found != expected.lower():
-        raise SegShiftError(f"weights {name}: {source} has sha256 {found}, expected {expected}")
+    return found
+
+
+def _record(name: str, entry: dict[str, Any], digest: str, results: Results) -> None:
+    """Note a digest that nobody verified; take the note away where the entry says another one."""
+    recorded = records.read(results, name)
+    if entry.get("sha256") is None:
+        print(f"weights {name}: not verified by the project; sha256 {digest}", flush=True)
+        records.write(results, name, digest)
+    elif recorded not in (None, digest):
+        records.write(results, name, None)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -103,36 +131,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
-
-
-def _download(name: str, url: str, target: Path) -> None:
-    if not url.startswith(("http://", "https://")):
-        raise SegShiftError(f"weights {name}: url {url} must start with http:// or https://")
-    print(f"weights {name}: from {url}", flush=True)
-    try:
-        with urlopen(Request(url, headers={"User-Agent": "segshift"}), timeout=SILENCE) as answer:
-            if answer.headers.get_content_type() == "text/html":
-                raise SegShiftError(
-                    f"weights {name}: {url} answers with a web page, not a file; download it by hand "
-                    "into the weights folder"
-                )
-            total = answer.headers.get("Content-Length")
-            received = _receive(name, answer, target, int(total) if total else None)
-    except (OSError, HTTPException) as error:  # URLError, timeouts and broken connections are OSErrors
-        raise SegShiftError(f"weights {name}: {url} cannot be downloaded: {error}") from error
-    if total and received != int(total):
-        raise SegShiftError(f"weights {name}: {url} broke off after {received} of {total} bytes")
-
-
-def _receive(name: str, answer: Any, target: Path, total: int | None) -> int:
-    """Stream a body into a file and return its length in bytes."""
-    received, reported = 0, time.monotonic()
-    with target.open("wb") as stream:
-        while chunk := answer.read(CHUNK):
-            stream.write(chunk)
-            received += len(chunk)
-            if time.monotonic() - reported >= REPORT:
-                reported = time.monotonic()
-                share = f" of {total / 1e6:.0f}" if total else ""
-                print(f"weights {name}: {received / 1e6:.0f}{share} MB", flush=True)
-    return received

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from segshift import model as models
-from segshift import objectives, plugins, provenance, training
+from segshift import objectives, plugins, provenance, records, training
 from segshift.cell import Cell, place
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
@@ -68,7 +68,7 @@ def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
             )
         data[name] = prepared.sha256
     found = {"settings": digest(settings), "code": code_digest(settings), "data": data}
-    found["files"] = settings["weights"]  # each was compared with its file when it was read
+    found["files"] = records.files(results, settings["weights"])  # compared with the files as they are read
     if "adaptation" in settings:  # the same settings start elsewhere once the source model is another
         _, trained = _source(results, settings)
         found["start"] = models.weights_digest(trained["weights"])
@@ -94,6 +94,8 @@ def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
         return False
     content = models.read_any_checkpoint(complete[0] / "model.ckpt")
     wanted = identity(results, settings)
+    # Where neither entry nor record knows a digest, its file is gone: what it was stands in the checkpoint.
+    wanted["files"] = {name: digest or content["files"].get(name) for name, digest in wanted["files"].items()}
     code = wanted.pop("code")
     if {key: content.get(key) for key in wanted} != wanted:
         return False
@@ -193,6 +195,7 @@ def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, resul
         file, trained = _source(results, settings)
         name = settings["source"]["dataset"]
         models.check_data(trained, name, Prepared(results.data(name)).sha256)
+        models.check_files(trained, settings, results)
         models.load_state(model, trained["weights"], settings, file)
         takes_loss = "loss" in plugins.modules.parameters("adaptations", adaptation["module"])[0]
         objective = plugins.build("adaptations", adaptation, model, **({"loss": loss} if takes_loss else {}))
