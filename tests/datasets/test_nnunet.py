@@ -1,4 +1,4 @@
-"""nnU-Net's raw format, both versions: channels, labels, folds, test cases, and what is said of broken ones."""
+"""nnU-Net's raw format, both versions: channels, labels, folds, test cases, and what is said of bad ones."""
 
 import json
 

@@ -40,13 +40,16 @@ def read(
     return _volume(array, affine, plane, image, label_array, inside)
 
 
-def read_image(file: Path, plane: str, channel: int | None = None) -> Volume:
+def read_image(file: Path, plane: str, channel: int | None = None, mask: Path | None = None) -> Volume:
     """A scan without label, laid out the same way.
 
     Raises:
-        SegShiftError: a missing, truncated or other file, or 4D without ``channel``.
+        SegShiftError: a missing, truncated or other file, 4D without ``channel``, or a mask of another shape
+            or affine.
     """
-    return _volume(*load(file, channel), plane, file)
+    array, affine = load(file, channel)
+    inside = None if mask is None else _beside(mask, "mask", file, array, affine) != 0
+    return _volume(array, affine, plane, file, mask=inside)
 
 
 def _volume(

@@ -29,20 +29,22 @@ def run(
     root: str = "results",
     device: str = "auto",
     channel: int | None = None,
+    mask: Path | None = None,
 ) -> None:
     """Segment one volume.
 
     Args:
         cell: a model's folder or path.
-        image: the scan, NIfTI.
+        image: the scan: NIfTI, MGZ, NRRD, MetaImage, or a folder of DICOM slices.
         output: the mask, NIfTI.
         root: the results folder, where ``cell`` is a path.
         device: ``auto``, ``cpu`` or ``cuda``.
         channel: which channel of a 4D scan, counted from 0; default: the one that the dataset's reader takes.
+        mask: of the brain, for a model whose dataset has a step that wants one.
 
     Raises:
-        SegShiftError: no such cell or image, an image that is no NIfTI, constant or with NaN, or an output
-            whose name does not end in .nii or .nii.gz.
+        SegShiftError: no such cell or image, an image of no known format, constant or with NaN, a mask that
+            is missing or does not fit it, or an output whose name does not end in .nii or .nii.gz.
     """
     if not output.name.endswith(SUFFIXES):
         raise SegShiftError(f"the mask {output} must be named .nii or .nii.gz")
@@ -53,7 +55,7 @@ def run(
     nifti = plugins.load("datasets", "nifti")
     if channel is None and data["reader"]["module"] == "nifti":
         channel = data["reader"].get("channel")
-    volume = nifti.read_image(image, data["plane"], channel)
+    volume = nifti.read_image(image, data["plane"], channel, mask)
     if not np.isfinite(volume.image).all():
         raise SegShiftError(f"{image} has voxels that are NaN or infinite")
     try:
@@ -73,7 +75,7 @@ def run(
         grid = RawGrid(prepared.affine, slices.shape, volume.affine, volume.image.shape, model.model.crop)
     except SegShiftError as error:
         raise SegShiftError(f"{image}: {error}") from None
-    mask = inference.segment(model.model, slices, device, grid)
+    labels = inference.segment(model.model, slices, device, grid)
     output.parent.mkdir(parents=True, exist_ok=True)
-    nifti.write_label(mask, volume.affine, image, output)
+    nifti.write_label(labels, volume.affine, image, output)
     print("; ".join(f"{index} {name}" for index, name in enumerate(settings["classes"])))
