@@ -6,7 +6,7 @@ too). What was counted for one model is kept for the next, so that a grid costs 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -170,7 +170,7 @@ class Counter:
         return Count(*sizes, done.flops / 1e9, done.kept.bytes / 1e6)
 
     def _tapped(self, combination: Combination) -> list[int]:
-        """The head's taps, asked of a backbone whose unused blocks are still there."""
+        """The head's taps, asked of a backbone that still has all its blocks."""
         pair = _key(combination.backbone, combination.tuning)
         key = (pair, _key(combination.head))
         if key not in self._taps:
@@ -235,7 +235,7 @@ class Counter:
         return HeadPass(trainable, frozen, self.meter.flops - before, kept.bytes, keeps)
 
 
-def _total(parameters: Any) -> int:
+def _total(parameters: Iterable[Tensor]) -> int:
     return sum(one.numel() for one in parameters)
 
 

@@ -34,7 +34,7 @@ class Options:
 
 
 def run(config: str, results: Results, cells: list[str], options: Options) -> None:
-    """Print a line a combination of the cells (none: of the whole grid), or all as JSON.
+    """Print a line a combination of the cells, or all as JSON; no cells: of all that are not `in_all: false`.
 
     Raises:
         SegShiftError: an unknown cell, or one that cannot be built or waits for a planned entry.
@@ -43,7 +43,8 @@ def run(config: str, results: Results, cells: list[str], options: Options) -> No
     paths = [locate(cell, results.root)[1] for cell in cells]
     models = [parse(grid, path) for path in paths]
     if not cells:
-        models = [model for model in grid.models() if not model.adapt and not _waiting(grid, model)]
+        shown = [name for name, one in grid.config.experiments.items() if one.in_all]
+        models = [model for model in grid.models(shown) if not model.adapt and not _waiting(grid, model)]
     chosen: dict[tuple[str, int, int], Named] = {}
     for model in models:
         if waiting := _waiting(grid, model):
