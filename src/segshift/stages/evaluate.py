@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segshift import config as configuration
-from segshift import grid, inference, raw_labels, scores, scoring
+from segshift import examples, grid, inference, raw_labels, scores, scoring
 from segshift import model as models
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
@@ -107,6 +107,7 @@ def _score(
     for split in scores.SPLITS:
         rows += scoring.score(checkpoints, prepared, target, split, find_device(device), asked)
     scores.write(file, rows)
+    examples.write(file.with_suffix(".png"), rows, checkpoints[0], prepared, find_device(device))
     for line in _lines(rows, target, asked):
         print(line, flush=True)
 
