@@ -148,8 +148,11 @@ def test_settings_name_the_line_that_set_each_value(results, capsys):
         place = next(word for word in words if word.startswith("training.yaml:"))
         line = source[int(place.removeprefix("training.yaml:").rstrip(",")) - 1]
         assert f"{key}: {expected}".strip() in line
+        assert line.strip().split() == words[-len(line.split()) :]  # the text of the line itself
     assert ["rank:", "16"] in printed
     assert ["confidence:", "0.9"] in printed
+    assert ["clip_gradients", "null", "default"] in printed
+    assert ["precision", "float32", "default"] in printed
     assert next(words for words in printed if words[:1] == ["learning_rate"])[1] == "2.0e-05"
 
 

@@ -40,7 +40,7 @@ def run(
         with CellLock(folder):
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
-            for part in ("scores", "resume/ready"):
+            for part in ("scores", "snapshots", "resume/ready"):
                 shutil.rmtree(folder / part, ignore_errors=True)
             for file in (folder / "resume").glob("*.ckpt"):
                 file.unlink()

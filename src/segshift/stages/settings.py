@@ -11,7 +11,7 @@ import yaml
 
 from segshift import grid
 from segshift.config import LOADER
-from segshift.entries import AXES, Line
+from segshift.entries import AXES, Line, Training
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
 from segshift.paths import Results, locate
@@ -94,21 +94,29 @@ def lines(expanded: Grid, model: Model) -> Iterable[str]:
 
 
 def _training(expanded: Grid, model: Model) -> Iterable[str]:
-    """Each training setting, what is nested in it on lines of its own, with its origin."""
+    """Each training setting, what is nested in it on lines of its own, with the line that set it: its number
+    in the file, and its text. Then the settings that no line sets, with their defaults."""
     config = expanded.config
-    places = line_numbers(Path(config.folder) / "training.yaml")
+    file = Path(config.folder) / "training.yaml"
+    places, texts = line_numbers(file), file.read_text().splitlines()
     rows = []
-    for key, (value, number) in expanded.explained(model).items():
-        origin = (
-            f"training.yaml:{places[number - 1][key]}, entry {number}, {_where(config.training[number - 1])}"
-        )
+    explained = expanded.explained(model)
+    for key, (value, number) in explained.items():
+        line = places[number - 1][key]
+        text = texts[line - 1].strip()
+        # an entry of several lines names its cells on another one than its setting
+        where = "" if "where" in text else f"{_where(config.training[number - 1])}, "
+        origin = f"training.yaml:{line}  {where}{text}"
         nested = (
             [(f"  {name}", _text(inner), "") for name, inner in value.items()]
             if isinstance(value, dict)
             else []
         )
         rows += [(key, "" if nested else _text(value), origin), *nested]
-    widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
+    fields = Training.model_fields.items()
+    defaults = [(key, field.get_default(call_default_factory=True)) for key, field in fields if key not in explained]
+    rows += [(key, _text(value), "default") for key, value in defaults]
+    widths = [max(len(row[at]) for row in rows if row[2]) for at in (0, 1)]
     for key, value, origin in rows:
         yield f"  {key:{widths[0]}}  {value:{widths[1]}}  {origin}".rstrip()
 
