@@ -1,13 +1,22 @@
 """The whole way from raw files to prepared data, and every bad input: one sentence, nothing half-written."""
 
+import base64
+import io
+import json
+import re
+
 import h5py
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from segshift.errors import SegShiftError
+from segshift.preparation import cases
+from segshift.preparation import steps as preprocess
 from segshift.prepared import Prepared
 from segshift.stages import prepare
+from segshift.volumes import Case
 
 SETTINGS = {
     "dataset": "toy",
@@ -19,6 +28,7 @@ SETTINGS = {
     "splits": None,
     "labels": {0: "background", 4: "thalamus", 9: "stem", 10: "stem"},
     "preprocess": ["percentile", {"resample": {"pixel": 0.5}}, {"crop_pad": {"size": [12, 16]}}],
+    "lost_labels": 0.4,  # 16 rows of half a voxel do not fit into 12
     "reader": {"module": "hdf5_stack", "files": {s: f"{s}.hdf5" for s in ("train", "validation", "test")}},
 }
 COUNTS = {"train": 3, "validation": 1, "test": 2}
@@ -46,6 +56,15 @@ class Site:
     def change(self, split, index, value, key="images"):
         with h5py.File(self.raw / f"{split}.hdf5", "r+") as content:
             content[key][index] = value
+
+    def images(self, split, index):
+        with h5py.File(self.raw / f"{split}.hdf5") as content:
+            return content["images"][index]
+
+    def add(self, split, **keys):
+        with h5py.File(self.raw / f"{split}.hdf5", "r+") as content:
+            for key, values in keys.items():
+                content[key] = np.array(values, float)
 
     def run(self, **more):
         prepare.run("toy", self.results, self.raw, **more)
@@ -105,9 +124,183 @@ def test_same_content_same_files_and_digest(site):
     first = site.run().sha256
     before = site.files()
     assert site.run().sha256 == first and site.files() == before
-    assert site.run(workers=2).sha256 == first and site.files() == before
     site.change("test", (1, 0, 0), 1e6)
     assert site.run().sha256 != first
+
+
+def test_any_number_of_workers_gives_the_same_bytes_with_every_kind_of_step(site):
+    steps = [
+        {"n4": {"iterations": 5}},
+        "percentile",
+        {"resample": {"pixel": 0.5}},
+        {"crop_pad": {"size": 16}},
+    ]
+    for split, count in COUNTS.items():  # slices enough for N4
+        random = np.random.default_rng(len(split))
+        with h5py.File(site.raw / f"{split}.hdf5", "w") as content:
+            content["images"] = random.normal(100, 9, (12 * count, 8, 8)).astype(np.float32)
+            content["labels"] = random.choice([0, 4, 9, 10], (12 * count, 8, 8)).astype(np.uint8)
+            content["nz"] = [12] * count
+    site.settings(preprocess=steps)
+    site.run()
+    before = site.files()
+    for workers, cache in ((2, 1), (1, 1)):  # filling the cache, and from it
+        site.run(workers=workers, cache=cache)
+        assert site.files() == before
+    assert len(list((site.results / "cache").iterdir())) == 6 * len(steps)
+
+
+def test_a_changed_step_repeats_only_what_follows_it(site, monkeypatch, capsys):
+    ran = []
+
+    def counted(volume, step, apply_one=preprocess.apply_one):
+        ran.append(next(iter(step)) if isinstance(step, dict) else step)
+        return apply_one(volume, step)
+
+    monkeypatch.setattr(preprocess, "apply_one", counted)
+
+    def run(*steps, **more):
+        ran.clear()
+        site.settings(preprocess=list(steps), **more)
+        site.run(cache=1)
+        return {name: ran.count(name) for name in dict.fromkeys(ran)}
+
+    crop, resample = {"crop_pad": {"size": [12, 16]}}, {"resample": {"pixel": 0.5}}
+    assert run("percentile", resample, crop) == {"percentile": 6, "resample": 6, "crop_pad": 6}
+    assert run("percentile", resample, crop) == {}
+    assert "1/6 train/train_000, 3 of 3 steps kept, " in capsys.readouterr().out
+    assert run("percentile", resample, {"crop_pad": {"size": [14, 16]}}) == {"crop_pad": 6}
+    smaller = {"resample": {"pixel": 0.6}}
+    assert run("percentile", smaller, crop) == {"resample": 6, "crop_pad": 6}
+    assert run({"percentile": {"low": 0}}, resample, crop) == {"percentile": 6, "resample": 6, "crop_pad": 6}
+    assert (
+        run("percentile", resample, crop, modality="T2w", version=2) == {}
+    )  # back again, and no step's business
+    site.change("train", (0, 0, 0), 1e3)
+    assert run("percentile", resample, crop) == {"percentile": 1, "resample": 1, "crop_pad": 1}
+    swapped = {0: "background", 4: "stem", 9: "thalamus", 10: "thalamus"}
+    assert run("percentile", resample, crop, labels=swapped)["percentile"] == 6
+
+
+def test_the_quality_sheet(site):
+    site.settings(preprocess=["percentile", {"crop_pad": {"size": [6, 7]}}])  # two of eight rows go
+    data = site.run(colours=["#000000", "#ff0000", "#0000ff"])
+    quality = json.loads((site.folder / "quality.json").read_text())
+    for split, count in COUNTS.items():
+        assert len(quality["splits"][split]) == count
+        for index, one in enumerate(quality["splits"][split]):
+            with h5py.File(site.raw / f"{split}.hdf5") as content:
+                raw = content["labels"][2 * index : 2 * index + 2]
+            kept = raw[:, 1:7]
+            assert one["millilitres"]["thalamus"] == pytest.approx((kept == 4).sum() / 1000)
+            assert one["cropped"] == pytest.approx(1 - (kept > 0).sum() / (raw > 0).sum())
+            assert one["lost_labels"] == pytest.approx(one["cropped"])
+            assert (one["raw_size"], one["size"]) == ([2, 8, 7], [2, 6, 7])
+            assert sum(one["histogram"]) == 2 * 6 * 7
+            image, _ = data.volume(split, one["id"])
+            assert one["histogram"][0] == np.count_nonzero(image < 1 / 64)
+    page = (site.folder / "quality.html").read_text()
+    for words in ("train/train_000, train/train_001", "thalamus", "2 × 8 × 7", "2 × 6 × 7", "Cropped away"):
+        assert words in page
+    assert "http" not in page and str(site.raw) not in page
+    (encoded,) = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    picture = np.array(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    for colour in ((255, 0, 0), (0, 0, 255)):
+        assert (picture == colour).all(2).sum() > 100  # contours of both classes
+
+
+def test_checks_that_the_entry_accepts(site):
+    site.change("test", slice(0, 2), 0, "labels")
+    site.change("train", slice(4, 6), site.images("test", slice(2, 4)))
+    site.add("train", pz=[3, 3000, 3])
+    site.settings(accept=["empty_labels", "duplicates", "spacing"])
+    assert site.run().volumes("train")[1].spacing[0] == 3000
+
+
+class TestSiblings:
+    """A second dataset of the same people, in other splits."""
+
+    @pytest.fixture
+    def other(self, site):
+        folder = site.results / "data" / "other"
+        folder.mkdir()
+        random = np.random.default_rng(9)
+        lists = {"train": ["a"], "validation": ["b"], "test": ["c"]}
+        files = {"train": "o_train.hdf5", "validation": "o_validation.hdf5", "test": "o_test.hdf5"}
+
+        def run(**patients):
+            for split, name in files.items():
+                with h5py.File(site.raw / name, "w") as content:
+                    content["images"] = random.normal(100, 9, (2, 8, 7)).astype(np.float32)
+                    content["labels"] = random.choice([0, 4], (2, 8, 7)).astype(np.uint8)
+                    content["nz"] = [2]
+                    names = [patients.get(split, lists[split][0])]
+                    content.create_dataset("patients", data=names, dtype=h5py.string_dtype())
+            reader = SETTINGS["reader"] | {"files": files}
+            settings = SETTINGS | {"dataset": "other", "reader": reader}
+            (folder / "settings.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+            prepare.run("other", site.results, site.raw, siblings=["toy", "never_prepared"])
+
+        run.folder = folder
+        return run
+
+    def test_other_people(self, site, other):
+        site.run()
+        other()
+        Prepared(other.folder).verify()
+
+    def test_the_same_people_in_the_same_splits(self, site, other):
+        site.run()
+        other(train="train_001", test="test_000")
+
+    @pytest.mark.parametrize(
+        ("patients", "sentence"),
+        [
+            (
+                {"train": "test_001"},
+                "patient pool:test_001 is in train of other and in test of its sibling toy: give both",
+            ),
+            (
+                {"test": "validation_000"},
+                "patient pool:validation_000 is in validation of toy and in test of its sibling other",
+            ),
+        ],
+    )
+    def test_the_same_person_on_both_sides(self, site, other, patients, sentence):
+        site.run()
+        other()
+        before = {file.name: file.read_bytes() for file in other.folder.iterdir()}
+        with pytest.raises(SegShiftError, match=sentence):
+            other(**patients)
+        after = {file.name: file.read_bytes() for file in other.folder.iterdir()}
+        assert before == after
+
+    def test_a_sibling_whose_entry_changed_meanwhile_says_nothing(self, site, other):
+        site.run()
+        site.settings(version=2)
+        other(train="test_001")
+
+    def test_two_that_finish_at_once(self, site, other, monkeypatch):
+        """The sibling appears after the first look and before the last: the later one withdraws."""
+        write = prepare._manifest
+
+        def meanwhile(*arguments):
+            made = write(*arguments)
+            if arguments[0] == "other":
+                monkeypatch.setattr(prepare.leakage, "prepared", late)
+            return made
+
+        real, looks = prepare.leakage.prepared, []
+
+        def late(*arguments):
+            looks.append(arguments)
+            return {} if len(looks) == 1 else real(*arguments)
+
+        site.run()
+        monkeypatch.setattr(prepare, "_manifest", meanwhile)
+        with pytest.raises(SegShiftError, match="patient pool:test_001"):
+            other(train="test_001")
+        assert len(looks) == 2 and not (other.folder / "manifest.json").exists()
 
 
 def test_split_lists(site):
@@ -136,23 +329,57 @@ BAD = {
     "split name": (lambda s: s.settings(splits={"val": ["train_000"]}), "unknown split 'val'"),
     "nan": (
         lambda s: s.change("train", (3, 1, 1), np.nan),
-        "volume train_001: 1 voxels of the image are NaN",
+        r"volume train_001 \(patient train_001, train.hdf5\): 1 voxels of the image are NaN",
     ),
     "inf": (
         lambda s: s.change("test", (0, 1, 1), np.inf),
-        "volume test_000: 1 voxels of the image are NaN or inf",
+        r"volume test_000 \(patient test_000, test.hdf5\): 1 voxels of the image are NaN or inf",
     ),
-    "constant": (lambda s: s.change("test", slice(2, 4), 7), "volume test_001: every voxel .* same value, 7"),
+    "constant": (
+        lambda s: s.change("test", slice(2, 4), 7),
+        r"volume test_001 \(patient test_001, test.hdf5\): every voxel .* same value, 7",
+    ),
     "label value": (
         lambda s: s.change("validation", (0, 0, 0), 5, "labels"),
-        "volume validation_000: the label holds the value 5, which is no class; known values: 0, 4, 9, 10",
+        r"volume validation_000 \(patient validation_000, validation.hdf5\): the label holds the value 5, "
+        "which is no class; known values: 0, 4, 9, 10",
     ),
     "label no class": (lambda s: s.settings(labels=None), "value 4, .* known values: 0, 1, 2"),
     "unknown class": (
         lambda s: s.settings(labels={0: "backgruond"}),
         "unknown class 'backgruond'; did you mean",
     ),
-    "range": (lambda s: s.settings(preprocess=[]), r"volume train_000: values lie in \[.*lacks a step"),
+    "no foreground": (
+        lambda s: s.change("test", slice(0, 2), 0, "labels"),
+        r"volume test_000 \(patient test_000, test.hdf5\): the label is background alone.*empty_labels",
+    ),
+    "absurd spacing": (
+        lambda s: s.add("train", pz=[3, 3000, 3], py=[1] * 3, px=[1] * 3),
+        r"volume train_001 \(.*\): a spacing of 3000 x 1 x 1 mm .* is absurd.*accept: \[spacing\]",
+    ),
+    "no spacing": (lambda s: s.add("train", pz=[3, 0, 3]), r"train_001 .*: a spacing of 0 x 1 x 1 mm"),
+    "duplicate": (
+        lambda s: s.change("train", slice(4, 6), s.images("test", slice(0, 2))),
+        r"train_002 \(patient pool:train_002\) in train of toy and test_000 \(patient pool:test_000\) "
+        r"in test of toy hold the same voxels; .*accept: \[duplicates\]",
+    ),
+    "duplicate in a split": (
+        lambda s: s.change("train", slice(4, 6), s.images("train", slice(0, 2))),
+        r"train_000 .* in train of toy and train_002 .* in train of toy hold the same voxels",
+    ),
+    "cropped labels": (
+        lambda s: s.settings(lost_labels=None),
+        r"volume train_000 .*: [\d.]+ % of the labelled voxels are cropped away, most .* allows 1.00 %",
+    ),
+    "worn labels": (
+        lambda s: s.settings(lost_labels=0.2, preprocess=["percentile", {"resample": {"pixel": 7}}]),
+        r"the steps lose [\d.]+ % of the labelled voxels over all volumes, 0.00 % of them by cropping",
+    ),
+    "other plane": (
+        lambda s: s.settings(preprocess=["percentile", {"plane": {"plane": "coronal"}}]),
+        "the step plane makes coronal slices, but the dataset's entry says `plane: axial`",
+    ),
+    "range": (lambda s: s.settings(preprocess=[]), r"volume train_000 .*: values lie in \[.*lacks a step"),
     "step": (lambda s: s.settings(preprocess=["percentil"]), "unknown step 'percentil'"),
     "constant after": (
         lambda s: s.settings(preprocess=[{"percentile": {"low": 0, "high": 0}}]),
@@ -191,6 +418,8 @@ def test_bad_input_is_a_sentence_and_leaves_the_earlier_data(site, name):
     assert "\n" not in str(raised.value)
     assert site.files() == before and sorted(before) == [
         "manifest.json",
+        "quality.html",
+        "quality.json",
         "test.h5",
         "train.h5",
         "validation.h5",
@@ -200,7 +429,7 @@ def test_bad_input_is_a_sentence_and_leaves_the_earlier_data(site, name):
 
 def test_bad_input_in_a_worker_is_the_same_sentence(site):
     site.change("train", (3, 1, 1), np.nan)
-    with pytest.raises(SegShiftError, match="volume train_001: 1 voxels"):
+    with pytest.raises(SegShiftError, match=r"volume train_001 \(patient train_001, train.hdf5\): 1 voxels"):
         site.run(workers=2)
     assert site.files() == {}
 
@@ -214,7 +443,7 @@ def test_unequal_slices(site):
     with h5py.File(site.raw / "test.hdf5", "w") as content:
         content["images"] = np.random.default_rng(0).random((2, 8, 9))
         content["labels"], content["nz"] = np.zeros((2, 8, 9)), [2]
-    site.settings(preprocess=["percentile"])
+    site.settings(preprocess=["percentile"], accept=["empty_labels"])
     with pytest.raises(
         SegShiftError, match=r"test_000 has slices of \(8, 9\), train_000 of \(8, 7\).*crop_pad"
     ):
@@ -223,22 +452,22 @@ def test_unequal_slices(site):
 
 
 def test_a_reader_without_splits_needs_lists():
-    case = prepare.Case("a", "a", None)
+    case = Case("a", "a", None)
     with pytest.raises(SegShiftError, match="case a has no split"):
-        prepare.split_cases([case], None)
+        cases.split_cases([case], None)
 
 
 def test_a_patient_in_two_of_the_readers_splits():
-    cases = [prepare.Case("a1", "a", "train"), prepare.Case("a2", "a", "test")]
+    found = [Case("a1", "a", "train"), Case("a2", "a", "test")]
     with pytest.raises(SegShiftError, match="patient a is in two splits, train and test"):
-        prepare.split_cases(cases, None)
+        cases.split_cases(found, None)
 
 
 def test_the_plane_is_handed_to_a_reader_that_takes_one(tmp_path):
     import nibabel
 
-    values = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
-    for name in "abc":
+    for number, name in enumerate("abc"):
+        values = np.random.default_rng(number).random((4, 5, 6)).astype(np.float32)
         nibabel.Nifti1Image(values, np.eye(4)).to_filename(tmp_path / f"{name}.nii")
         nibabel.Nifti1Image((values > 0.5).astype(np.uint8), np.eye(4)).to_filename(
             tmp_path / f"{name}_seg.nii"

@@ -8,8 +8,8 @@ import pytest
 from scipy import ndimage
 
 from segshift import modules, plugins
-from segshift.preparation import steps
 from segshift.errors import SegShiftError
+from segshift.preparation import steps
 from segshift.volumes import Volume
 
 AFFINE = np.array([[0.1, -0.2, -0.9, 30], [0.3, -0.8, 0.1, 20], [3.0, 0.1, 0.2, -7], [0, 0, 0, 1]])

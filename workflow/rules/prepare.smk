@@ -7,6 +7,7 @@ rule prepare:
         validation="results/data/{dataset}/validation.h5",
         test="results/data/{dataset}/test.h5",
         manifest="results/data/{dataset}/manifest.json",
+        quality=expand("results/data/{{dataset}}/quality.{ending}", ending=["html", "json"]),
     log:
         "results/data/{dataset}/prepare.log",
     threads: SITE["prepare"]["threads"]

@@ -15,7 +15,7 @@ import numpy as np
 from segshift.errors import SegShiftError, unknown
 from segshift.volumes import Volume
 
-# plane -> for slices, rows and columns: the axis of scanner space (RAS+) that they follow, and whether with it
+# of slices, rows and columns: the axis of scanner space (RAS+) that they follow, and in which direction
 PLANES = {
     "axial": ((2, 1), (1, -1), (0, -1)),
     "coronal": ((1, 1), (2, -1), (0, -1)),

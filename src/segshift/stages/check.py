@@ -1,4 +1,5 @@
-"""`segshift check`: build every combination of the grid once, without weights, before the first job starts.
+"""`segshift check`: build every combination of the grid once, without weights, before the first job starts,
+and compare the datasets that are prepared.
 
 A pair that cannot work stops here, in seconds, and not in the queue of a cluster. Everything is built on
 PyTorch's meta device, so that the largest network costs no memory.
@@ -22,13 +23,15 @@ SECTIONS = ("backbone", "tuning", "head", "classes")
 
 
 def run(config: str, results: Results) -> None:
-    """Build each distinct (backbone, tuning, head) of the cells that can be made; a grid that passed is
-    remembered.
+    """Compare prepared datasets, and build each distinct (backbone, tuning, head) of the cells that can be
+    made; a grid that passed is remembered.
 
     Raises:
-        SegShiftError: a combination that does not work; names a cell of it.
+        SegShiftError: a patient or scan in two places; or a combination that does not work, with a cell of
+            it.
     """
     grid = grids.read(config)
+    data(grid, results)
     distinct: dict[str, dict[str, Any]] = {}
     for model in grid.jobs.values():
         settings = grid.settings(model.cell)
@@ -44,6 +47,26 @@ def run(config: str, results: Results) -> None:
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(passed)
     print(f"{len(distinct)} combinations of backbone, tuning and head: all can be built", flush=True)
+
+
+def data(grid: grids.Grid, results: Results) -> None:
+    """Look for patients and scans that are in two places, over all datasets that are prepared.
+
+    Raises:
+        SegShiftError: a patient or scan in two splits, or in one's training and a sibling's test; siblings of
+            unequal plane or classes.
+    """
+    from segshift.preparation import leakage
+
+    found = leakage.prepared(results.root / "data", grid.datasets())
+    for name, manifest in found.items():
+        leakage.check_manifest(name, manifest)
+        for other in grid.together(name):
+            if other in found and name < other:
+                leakage.check_manifests(name, manifest, other, found[other])
+    if found:
+        count = sum(len(one["volumes"]) for each in found.values() for one in each["splits"].values())
+        print(f"{len(found)} prepared datasets, {count} volumes: no patient and no scan in two places")
 
 
 def build(settings: dict[str, Any]) -> models.Segmenter:

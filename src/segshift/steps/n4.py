@@ -4,6 +4,9 @@ Tustison et al., N4ITK: improved N3 bias correction, IEEE Transactions on Medica
 SimpleITK has it. The field is estimated on every n-th voxel (``shrink``) and applied to all.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -40,25 +43,28 @@ def apply(
     for name, value in (("shrink", shrink), ("iterations", iterations), ("levels", levels)):
         if not isinstance(value, int) or value < 1:
             raise SegShiftError(f"n4: {name} {value!r} must be a positive integer")
+    if image.ndim != 3:
+        raise SegShiftError("n4: the image is in colour; N4 corrects MR images")
     if image.min() < 0:
         raise SegShiftError(
-            f"n4: the image holds negative values, down to {image.min():g}: N4 takes logarithms, so it belongs "
-            "before z, and CT needs none"
+            f"n4: the image holds negative values, down to {image.min():g}: N4 takes logarithms, so it "
+            "belongs before z, and CT needs none"
         )
     whole = _itk(image, volume.spacing)
     inside = _itk(_mask(volume, whole, mask), volume.spacing)
     # SimpleITK's axes are x, y, z
     factors = [min(shrink, max(1, n // LEAST)) for n in reversed(image.shape)]
-    correct = sitk.N4BiasFieldCorrectionImageFilter()
-    correct.SetNumberOfThreads(1)
-    correct.SetMaximumNumberOfIterations([iterations] * levels)
     try:
-        correct.Execute(sitk.Shrink(whole, factors), sitk.Shrink(inside, factors))
-        field = sitk.GetArrayFromImage(correct.GetLogBiasFieldAsImage(whole))
+        with _one_thread():
+            correct = sitk.N4BiasFieldCorrectionImageFilter()
+            correct.SetMaximumNumberOfIterations([iterations] * levels)
+            correct.Execute(sitk.Shrink(whole, factors), sitk.Shrink(inside, factors))
+            field = sitk.GetArrayFromImage(correct.GetLogBiasFieldAsImage(whole))
     except RuntimeError:
+        size = " x ".join(map(str, image.shape))
+        count = np.count_nonzero(sitk.GetArrayViewFromImage(inside))
         raise SegShiftError(
-            f"n4: no field can be estimated on {image.shape[0]} x {image.shape[1]} x {image.shape[2]} voxels, "
-            f"{np.count_nonzero(sitk.GetArrayViewFromImage(inside))} of them in the mask {mask}"
+            f"n4: no field can be estimated on {size} voxels, {count} of them in the mask {mask}"
         ) from None
     return volume.with_(image=image / np.exp(field))
 
@@ -68,7 +74,7 @@ def _mask(volume: Volume, whole: sitk.Image, mask: str) -> np.ndarray:
         raise unknown("n4: unknown mask", mask, MASKS)
     inside = volume.image > 0
     if mask == "otsu":
-        inside &= sitk.GetArrayViewFromImage(sitk.OtsuThreshold(whole, 0, 1, 200)) > 0
+        inside &= sitk.GetArrayFromImage(sitk.OtsuThreshold(whole, 0, 1, 200)) > 0
     elif mask == "brain":
         if volume.mask is None:
             raise SegShiftError("n4: mask is brain, but the reader found no brain mask")
@@ -76,6 +82,17 @@ def _mask(volume: Volume, whole: sitk.Image, mask: str) -> np.ndarray:
     if not inside.any():
         raise SegShiftError(f"n4: no voxel lies in the mask {mask}")
     return inside.astype(np.uint8)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The filter hands its own number of threads not to the filters within it; they take the default."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _itk(array: np.ndarray, spacing: tuple[float, float, float]) -> sitk.Image:

@@ -1,4 +1,4 @@
-"""Slices along another plane, laid out as radiologists look at them; see ``layers/orientation.py``. Nothing is
+"""Slices along another plane, laid out as the table in ``layers/orientation.py`` says. Nothing is
 interpolated."""
 
 from segshift.layers import orientation

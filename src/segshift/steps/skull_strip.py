@@ -21,13 +21,11 @@ def apply(volume: Volume, *, mask: str = "brain") -> Volume:
     """
     if mask not in MASKS:
         raise unknown("skull_strip: unknown mask", mask, MASKS)
-    if mask == "brain":
-        inside = volume.mask
-    else:
-        inside = None if volume.label is None else volume.label > 0
-    if inside is None:
+    source = volume.mask if mask == "brain" else volume.label
+    if source is None:
         lacks = "the reader found no brain mask" if mask == "brain" else "there is no label"
         raise SegShiftError(f"skull_strip: mask is {mask}, but {lacks}")
+    inside = source > 0
     if not inside.any():
         raise SegShiftError(f"skull_strip: the mask {mask} is empty")
     image = volume.image.copy()
