@@ -61,6 +61,24 @@ def test_padded_windows_at_1024_px_give_the_originals_numbers(reference, weights
     reference.check(block.permute(0, 2, 3, 1), expected)
 
 
+@pytest.mark.gpu
+@torch.no_grad()
+def test_all_blocks_at_1024_px_give_the_originals_numbers(reference, weights):
+    """With a GPU only: a minute and more of a processor's time."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    file = reference.read("02_sam_encoder_vitb_1024")
+    assert {name: list(one.shape) for name, one in weights.items()} == dict(file["state_dict"])
+    backbone = sam.build(image_size=1024, normalize="none")
+    sam.load(backbone, weights)
+    assert count(backbone) == file["parameters"]
+    images = reference.image((1, 3, 1024, 1024)).cuda()
+    *blocks, neck = backbone.double().eval().cuda()(images, [0, 2, 5, 8, 11, 12])
+    reference.check(neck.cpu(), file["outputs"]["neck"])
+    for index, one in zip((0, 2, 5, 8, 11), blocks, strict=True):
+        reference.check(one.cpu().permute(0, 2, 3, 1), file["outputs"][f"block{index}"])
+
+
 @pytest.mark.parametrize(
     ("size", "without_neck", "neck", "early"),
     [
