@@ -100,7 +100,9 @@ def test_dice_is_that_of_monai(batch):
 
     logits, labels = batch[0], batch[1].clamp_min(0)
     theirs = DiceLoss(softmax=True, to_onehot_y=True, batch=True, smooth_nr=1, smooth_dr=1)
-    assert losses.dice(logits, labels).item() == pytest.approx(theirs(logits, labels[:, None]).item(), rel=1e-6)
+    assert losses.dice(logits, labels).item() == pytest.approx(
+        theirs(logits, labels[:, None]).item(), rel=1e-6
+    )
 
 
 def test_sums_of_two(batch):
@@ -122,7 +124,10 @@ def test_criterion_by_name():
 def test_monai_is_loaded_by_those_who_name_its_loss_only():
     code = "import sys, segshift.losses as l; l.criterion({'loss': 'dice_cross_entropy'}, ['a', 'b']); "
     done = subprocess.run(
-        [sys.executable, "-c", code + "print('monai' in sys.modules)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code + "print('monai' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "False"
 

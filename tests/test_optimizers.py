@@ -20,7 +20,14 @@ def test_optimizers_by_name(name):
     ours, theirs = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
     training = {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.01}
     training |= {"momentum": 0.9} if name in ("sgd", "rmsprop") else {}
-    names = {"adamw": "AdamW", "adam": "Adam", "nadam": "NAdam", "radam": "RAdam", "rmsprop": "RMSprop", "sgd": "SGD"}
+    names = {
+        "adamw": "AdamW",
+        "adam": "Adam",
+        "nadam": "NAdam",
+        "radam": "RAdam",
+        "rmsprop": "RMSprop",
+        "sgd": "SGD",
+    }
     more = {"momentum": 0.9} if "momentum" in training else {}
     pairs = [
         (ours, optimizers.build([ours], training)),

@@ -82,7 +82,11 @@ def test_every_other_setting_of_the_protocol(thesis):
     for model in thesis.models(list(GRIDS)):
         training = thesis.training(model)
         assert (training["batch_size"], training["optimizer"], training["weight_decay"]) == (4, "adamw", 1e-5)
-        assert (training["schedule"], training["warm_up"], training["loss"]) == ("linear", 0.05, "cross_entropy")
+        assert (training["schedule"], training["warm_up"], training["loss"]) == (
+            "linear",
+            0.05,
+            "cross_entropy",
+        )
         assert training["sampling"] == ("uniform" if model.adapt else "rare_class")
         for name in ("accumulate", "early_stopping", "clip_gradients", "class_weights", "label_smoothing"):
             assert name not in training, "a setting that the thesis does not have is at its default"

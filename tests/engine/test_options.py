@@ -107,7 +107,11 @@ def test_a_clipped_gradient_has_this_norm(project, limit):
 
 # ---- early stopping ----------------------------------------------------------------------------------------
 
-STUCK = PLAIN | {"learning_rate": 1e-12, "epochs": 6, "early_stopping": 2}  # never better than its first epoch
+STUCK = PLAIN | {
+    "learning_rate": 1e-12,
+    "epochs": 6,
+    "early_stopping": 2,
+}  # never better than its first epoch
 
 
 def test_early_stopping_ends_after_so_many_epochs_without_a_better_one(project):
@@ -232,12 +236,16 @@ def test_with_all_options_killed_and_resumed(project, everything, fault):
 
 
 def test_curves_of_every_epoch(sources):
-    loss, norm, rate = (points(sources, UNET, f"train/{n}") for n in ("loss", "gradient_norm", "learning_rate"))
+    loss, norm, rate = (
+        points(sources, UNET, f"train/{n}") for n in ("loss", "gradient_norm", "learning_rate")
+    )
     for name, steps in (("loss", loss), ("gradient_norm", norm), ("learning_rate", rate)):
         epochs = points(sources, UNET, f"epoch/{name}")
         assert list(epochs) == [5, 11, 17]
         for last, value in epochs.items():
-            assert value == pytest.approx(np.mean([steps[step] for step in range(last - 5, last + 1)]), rel=1e-12)
+            assert value == pytest.approx(
+                np.mean([steps[step] for step in range(last - 5, last + 1)]), rel=1e-12
+            )
     assert min(norm.values()) > 0
     assert min(points(sources, UNET, "epoch/images_per_second").values()) > 0
     for name in ("organ", "lesion"):

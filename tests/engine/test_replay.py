@@ -77,7 +77,9 @@ def test_another_model_does_not_agree(trained):
     name = next(iter(damaged["weights"]))
     damaged["weights"][name].reshape(-1)[0] += 0.25
     torch.save(damaged, file)
-    with pytest.raises(SegShiftError, match=f"^{VIT_CELL}: the replay does not agree: on a CPU the bits must"):
+    with pytest.raises(
+        SegShiftError, match=f"^{VIT_CELL}: the replay does not agree: on a CPU the bits must"
+    ):
         replay.run(VIT_CELL, str(trained.root))
     found = verdict(trained, VIT_CELL)
     assert found["agrees"] is False
@@ -115,7 +117,9 @@ def test_what_was_made_with_something_else_is_told(trained, capsys):
     record["versions"]["torch"] = "1.0"
     file.write_text(json.dumps(record))
     replay.run(VIT_CELL, str(trained.root))
-    assert f"made with another torch: 1.0 then, {torch.__version__.partition('+')[0]}" in capsys.readouterr().out
+    assert (
+        f"made with another torch: 1.0 then, {torch.__version__.partition('+')[0]}" in capsys.readouterr().out
+    )
     assert list(verdict(trained, VIT_CELL)["made_with"]) == ["torch"]
 
 

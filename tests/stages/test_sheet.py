@@ -43,7 +43,9 @@ def prepared(project):
 
 
 def show(project, *more):
-    return main(["show", CELL, "--config", str(project.config), "--results", str(project.results.root), *more])
+    return main(
+        ["show", CELL, "--config", str(project.config), "--results", str(project.results.root), *more]
+    )
 
 
 def test_the_sheet_is_written_beside_the_model(prepared, capsys):
@@ -83,7 +85,9 @@ def test_frequencies_are_those_of_the_formula(prepared, monkeypatch):
     from segshift.prepared import Prepared
 
     shown = {}
-    monkeypatch.setattr(pictures, "bars", lambda names, columns: shown.update(columns) or np.zeros((1, 1, 3), "u1"))
+    monkeypatch.setattr(
+        pictures, "bars", lambda names, columns: shown.update(columns) or np.zeros((1, 1, 3), "u1")
+    )
     expanded = grid.Grid(configuration.read(prepared.config))
     settings = expanded.settings(grid.Model.parse(CELL))
     settings["training"]["sampling"] = "rare_class"

@@ -114,7 +114,9 @@ def _training(expanded: Grid, model: Model) -> Iterable[str]:
         )
         rows += [(key, "" if nested else _text(value), origin), *nested]
     fields = Training.model_fields.items()
-    defaults = [(key, field.get_default(call_default_factory=True)) for key, field in fields if key not in explained]
+    defaults = [
+        (key, field.get_default(call_default_factory=True)) for key, field in fields if key not in explained
+    ]
     rows += [(key, _text(value), "default") for key, value in defaults]
     widths = [max(len(row[at]) for row in rows if row[2]) for at in (0, 1)]
     for key, value, origin in rows:
