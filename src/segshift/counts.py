@@ -2,12 +2,12 @@
 
 Which part a trainable parameter belongs to: the *head*, with random layers at a backbone's exit that count as
 head; the *backbone*, if it was there before the tuning; the *tuning*, if it came with it (a side network
-too). What was counted for one model is kept for the next, so that a grid costs its distinct parts.
+too). What was built for one model is kept for the next, so that a grid costs its distinct parts.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from segshift.combinations import Combination, Section
 from segshift.contracts import Backbone, Map, set_mode
 from segshift.meter import FusedAttention, Kept, Meter
 from segshift.model import ENGINE_KEYS, Segmenter
+
+Sizes = dict[str, dict[str, int]]  # part -> name of a parameter -> its size; `frozen` is a part
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class Count:
     gflops: float
     activation_mb: float
 
+    @classmethod
+    def of(cls, sizes: Sizes, flops: int, kept: int) -> "Count":
+        """From single parameters, operations and bytes."""
+        parts = {part: sum(some.values()) for part, some in sizes.items()}
+        trainable = sum(parts.values()) - parts["frozen"]
+        return cls(trainable=trainable, **parts, gflops=flops / 1e9, activation_mb=kept / 1e6)
+
     def plain(self) -> dict[str, int | float]:
         """For JSON."""
         return asdict(self)
@@ -48,41 +57,25 @@ class Network:
     backbone: Backbone
     found: set[int]
 
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Its parameters by part; ``frozen`` is one of them."""
-        head = {
-            id(one)
-            for module in self.backbone.modules()
-            if getattr(module, "of_head", False)
-            for one in module.parameters()
-        }
-        parts: dict[str, list[nn.Parameter]] = {"backbone": [], "tuning": [], "head": [], "frozen": []}
-        for one in self.backbone.parameters():
+    def sizes(self) -> Sizes:
+        """Its parameters by part."""
+        modules = [one for one in self.backbone.modules() if getattr(one, "of_head", False)]
+        head = {id(one) for module in modules for one in module.parameters()}
+        sizes: Sizes = {"backbone": {}, "tuning": {}, "head": {}, "frozen": {}}
+        for name, one in self.backbone.named_parameters():
             part = "backbone" if id(one) in self.found else "tuning"
             part = "head" if id(one) in head else part
-            parts[part if one.requires_grad else "frozen"].append(one)
-        return parts
+            sizes[part if one.requires_grad else "frozen"][f"backbone.{name}"] = one.numel()
+        return sizes
 
 
 @dataclass
 class Pass:
-    """One forward pass of a backbone: its maps, FLOPs, and what it keeps."""
+    """One forward pass: operations, what autograd keeps, and for a backbone its maps."""
 
-    maps: list[Tensor]
     flops: int
     kept: Kept
-
-
-@dataclass
-class HeadPass:
-    """One forward pass of a head: parameters, FLOPs, bytes kept, and which of its maps are among what it
-    keeps."""
-
-    trainable: int
-    frozen: int
-    flops: int
-    bytes: int
-    keeps: list[int]
+    maps: list[Tensor]
 
 
 def own(entry: Section) -> Section:
@@ -102,6 +95,11 @@ def tuned(backbone: Section, tuning: Section) -> Network:
     return Network(plugins.build("tunings", own(tuning), network, **side), found)
 
 
+def _used(network: Network, taps: Sequence[int]) -> Network:
+    network.backbone.use(sorted(set(taps)))
+    return network
+
+
 def assemble(combination: Combination) -> tuple[Segmenter, Network]:
     """A model with random weights, on the device of the context, and its tuned backbone.
 
@@ -109,9 +107,8 @@ def assemble(combination: Combination) -> tuple[Segmenter, Network]:
         SegShiftError: parts that do not fit.
     """
     network = tuned(combination.backbone, combination.tuning)
-    module = plugins.load("heads", combination.head["module"])
-    taps = module.taps(network.backbone)
-    network.backbone.use(sorted(set(taps)))
+    taps = plugins.load("heads", combination.head["module"]).taps(network.backbone)
+    _used(network, taps)
     maps = [network.backbone.maps[tap] for tap in taps]
     head = plugins.build("heads", own(combination.head), maps, combination.classes)
     model = Segmenter(network.backbone, head, taps)
@@ -120,16 +117,17 @@ def assemble(combination: Combination) -> tuple[Segmenter, Network]:
     return model, network
 
 
-@dataclass
 class Counter:
-    """Counts models; ``batch`` is the number of slices of which FLOPs and memory are counted."""
+    """Counts models.
 
-    batch: int = 1
-    meter: Meter = field(default_factory=Meter)
-    _taps: dict[Any, list[int]] = field(default_factory=dict)
-    _whole: dict[Any, Network] = field(default_factory=dict)
-    _networks: dict[Any, tuple[Network, Pass]] = field(default_factory=dict)
-    _heads: dict[Any, HeadPass] = field(default_factory=dict)
+    Args:
+        batch: number of slices of which FLOPs and memory are counted.
+    """
+
+    def __init__(self, batch: int = 1) -> None:
+        self.batch = batch
+        self.meter = Meter()
+        self._kept: dict[Any, Any] = {}  # what was built or run, by what decides it
 
     def count(self, combination: Combination) -> Count:
         """Count a model.
@@ -137,110 +135,85 @@ class Counter:
         Raises:
             SegShiftError: parts that do not fit.
         """
-        with torch.device("meta"), torch.enable_grad():
-            if combination.adaptation:
-                model, network = assemble(combination)
-                done, head = self._forward(network, model.taps), self._decode(model)
-            else:
-                taps = self._tapped(combination)
-                network, done = self._network(combination, taps)
-                head = self._head(combination, taps, network, done)
-        parts = {name: _total(some) for name, some in network.parts().items()}
-        kept = done.kept.bytes + head.bytes
-        kept += sum(_bytes(done.maps[at]) for at in head.keeps if done.maps[at] not in done.kept)
-        learning = parts["backbone"] + parts["tuning"] + parts["head"]
-        return Count(
-            trainable=learning + head.trainable,
-            backbone=parts["backbone"],
-            tuning=parts["tuning"],
-            head=parts["head"] + head.trainable,
-            frozen=parts["frozen"] + head.frozen,
-            gflops=(done.flops + head.flops) / 1e9,
-            activation_mb=kept / 1e6,
-        )
+        model, _ = self.build(combination)
+        backbone, head, taps = model.backbone, model.head, model.taps
+        done = self._once(("pass", id(backbone), tuple(taps)), lambda: self._forward(backbone, taps))
+        learned = tuple(one.requires_grad for one in done.maps)
+        maps = [backbone.maps[tap] for tap in taps]
+        decoded = self._once(("pass", id(head), learned), lambda: self._decode(head, maps, learned))
+        kept = done.kept.bytes + decoded.kept.bytes
+        for ours, theirs in zip(done.maps, decoded.maps, strict=True):
+            if ours in done.kept and theirs in decoded.kept:
+                kept -= theirs.untyped_storage().nbytes()  # one map, kept by both
+        return Count.of(self.sizes(combination), done.flops + decoded.flops, kept)
 
     def count_backbone(self, entry: Section) -> Count:
         """Count a backbone alone, with all its maps, as it is trained whole."""
-        with torch.device("meta"), torch.enable_grad():
+        with torch.device("meta"), self.meter:
             network = tuned(entry, {"module": "full"})
-            done = self._forward(network, list(range(len(network.backbone.maps))))
-        parts = {name: _total(some) for name, some in network.parts().items()}
-        learning = parts["backbone"] + parts["head"]
-        sizes = (learning, parts["backbone"], 0, parts["head"], parts["frozen"])
-        return Count(*sizes, done.flops / 1e9, done.kept.bytes / 1e6)
+        done = self._forward(network.backbone, range(len(network.backbone.maps)))
+        return Count.of(network.sizes(), done.flops, done.kept.bytes)
 
-    def _tapped(self, combination: Combination) -> list[int]:
-        """The head's taps, asked of a backbone that still has all its blocks."""
-        pair = _key(combination.backbone, combination.tuning)
-        key = (pair, _key(combination.head))
-        if key not in self._taps:
-            if pair not in self._whole:
-                self._whole[pair] = self._tuned(combination)
-            module = plugins.load("heads", combination.head["module"])
-            self._taps[key] = module.taps(self._whole[pair].backbone)
-        return self._taps[key]
+    def sizes(self, combination: Combination) -> Sizes:
+        """A model's parameters, by part and name.
 
-    def _tuned(self, combination: Combination) -> Network:
-        with self.meter:  # drawing weights that nobody sees is slow without it
-            return tuned(combination.backbone, combination.tuning)
+        Raises:
+            SegShiftError: parts that do not fit.
+        """
+        model, network = self.build(combination)
+        sizes = network.sizes()
+        for name, one in model.head.named_parameters():
+            sizes["head" if one.requires_grad else "frozen"][f"head.{name}"] = one.numel()
+        return sizes
 
-    def _network(self, combination: Combination, taps: list[int]) -> tuple[Network, Pass]:
-        key = (_key(combination.backbone, combination.tuning), tuple(taps))
-        if key not in self._networks:
-            network = self._tuned(combination)
-            network.backbone.use(sorted(set(taps)))
-            self._networks[key] = network, self._forward(network, taps)
-        return self._networks[key]
+    def build(self, combination: Combination) -> tuple[Segmenter, Network]:
+        """A model on the meta device, and its tuned backbone; both are shared with others.
 
-    def _forward(self, network: Network, taps: Sequence[int]) -> Pass:
-        backbone = network.backbone
-        set_mode(backbone, True)
-        images = torch.empty(self.batch, 3, backbone.image_size, backbone.image_size)
-        kept = Kept([*backbone.parameters(), *backbone.buffers()])
-        before = self.meter.flops
-        with self.meter, FusedAttention():
-            maps = kept.run(backbone, images, taps)
-        return Pass(maps, self.meter.flops - before, kept)
+        Raises:
+            SegShiftError: parts that do not fit.
+        """
+        backbone, tuning, head, classes, adaptation = combination
+        with torch.device("meta"), self.meter:  # drawing weights that nobody sees is slow without the meter
+            if adaptation:  # it changes what learns
+                key = ("adapted", _key(*combination[:3], adaptation), classes)
+                return self._once(key, lambda: assemble(combination))
+            pair = _key(backbone, tuning)
+            # Taps are asked of a backbone that still has all its blocks.
+            whole = self._once(("whole", pair), lambda: tuned(backbone, tuning))
+            module = plugins.load("heads", head["module"])
+            taps = self._once(("taps", pair, _key(head)), lambda: module.taps(whole.backbone))
+            network = self._once(("network", pair, tuple(taps)), lambda: _used(tuned(backbone, tuning), taps))
+            maps = [network.backbone.maps[tap] for tap in taps]
+            key = ("head", _key(head), tuple(maps), classes)
+            built = self._once(key, lambda: plugins.build("heads", own(head), maps, classes))
+        return Segmenter(network.backbone, built, taps), network
 
-    def _head(self, combination: Combination, taps: list[int], network: Network, done: Pass) -> HeadPass:
-        maps = [network.backbone.maps[tap] for tap in taps]
-        learned = tuple(one.requires_grad for one in done.maps)
-        key = (_key(combination.head), tuple(maps), combination.classes, learned)
-        if key not in self._heads:
-            with self.meter:
-                head = plugins.build("heads", own(combination.head), maps, combination.classes)
-            self._heads[key] = self._run(head, maps, learned)
-        return self._heads[key]
+    def _forward(self, backbone: Backbone, taps: Sequence[int]) -> Pass:
+        size = (self.batch, 3, backbone.image_size, backbone.image_size)
+        flops, kept, maps = self._run(backbone, torch.empty(size, device="meta"), taps)
+        return Pass(flops, kept, maps)
 
-    def _decode(self, model: Segmenter) -> HeadPass:
-        maps = [model.backbone.maps[tap] for tap in model.taps]
-        learned = any(one.requires_grad for one in model.backbone.parameters())
-        return self._run(model.head, maps, (learned,) * len(maps))
-
-    def _run(self, head: nn.Module, maps: list[Map], learned: Sequence[bool]) -> HeadPass:
-        set_mode(head, True)
+    def _decode(self, head: nn.Module, maps: list[Map], learned: Sequence[bool]) -> Pass:
         inputs = [
-            torch.empty(self.batch, one.channels, *one.grid, requires_grad=asks)
+            torch.empty(self.batch, one.channels, *one.grid, device="meta", requires_grad=asks)
             for one, asks in zip(maps, learned, strict=True)
         ]
-        kept = Kept([*head.parameters(), *head.buffers()])
+        flops, kept, _ = self._run(head, inputs)
+        return Pass(flops, kept, inputs)
+
+    def _run(self, part: nn.Module, *inputs: Any) -> tuple[int, Kept, Any]:
+        """In training mode, for that is what keeps things."""
+        set_mode(part, True)
+        kept = Kept([*part.parameters(), *part.buffers()])
         before = self.meter.flops
-        with self.meter, FusedAttention():
-            kept.run(head, inputs)
-        keeps = [at for at, one in enumerate(inputs) if one in kept]
-        for one in inputs:
-            kept.forget(one)
-        frozen = _total(one for one in head.parameters() if not one.requires_grad)
-        trainable = _total(head.parameters()) - frozen
-        return HeadPass(trainable, frozen, self.meter.flops - before, kept.bytes, keeps)
+        with torch.device("meta"), torch.enable_grad(), self.meter, FusedAttention():
+            found = kept.run(part, *inputs)
+        return self.meter.flops - before, kept, found
 
-
-def _total(parameters: Iterable[Tensor]) -> int:
-    return sum(one.numel() for one in parameters)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes()
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
 
 def _key(*entries: Section) -> str:

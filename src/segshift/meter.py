@@ -114,10 +114,6 @@ class Kept:
     def __contains__(self, tensor: Tensor) -> bool:
         return _storage(tensor) in self.tensors
 
-    def forget(self, tensor: Tensor) -> None:
-        """Leave a tensor out."""
-        self.tensors.pop(_storage(tensor), None)
-
     @property
     def bytes(self) -> int:
         return sum(one.untyped_storage().nbytes() for one in self.tensors.values())
