@@ -32,6 +32,33 @@ SPACES = ("prepared", "native")
 ABSENT = ("skip", "truth_only", "one")
 
 
+class Shown(NamedTuple):
+    """What the numbers of a table are."""
+
+    metric: str = "dice"
+    absent: str = "skip"
+    space: str = "prepared"
+
+    @property
+    def key(self) -> str:
+        """The name under which MLflow knows their means."""
+        return key(*self)
+
+    @property
+    def legend(self) -> str:
+        """What a reader must know of the numbers, in some words."""
+        measure = METRICS[self.metric]
+        words = f"{measure.title[0].upper()}{measure.title[1:]} in {measure.unit}"
+        words += "" if measure.rises else " (less is better)"
+        words += " on raw voxels" if self.space == "native" else ""
+        said = {
+            "skip": "",
+            "truth_only": ", of classes that the truth shows",
+            "one": ", a class that neither truth nor prediction shows being perfect",
+        }
+        return words + said[self.absent]
+
+
 def key(metric: str, absent: str = "skip", space: str = "prepared") -> str:
     """The name under which a mean is tracked: ``dice``, ``dice_one``, ``native/hd95``."""
     name = metric if absent == "skip" else f"{metric}_{absent}"

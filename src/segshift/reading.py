@@ -5,15 +5,19 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from segshift import settings, tracking
+from segshift import scores, settings, tracking
 from segshift.errors import SegShiftError
 from segshift.grid import Grid, Model, Score
+from segshift.measures import METRICS, Shown
 from segshift.mlflow_store import Run, Store
 from segshift.paths import Results
+from segshift.scores import Row, mean
 from segshift.summaries import Memory, Summary
 from segshift.syncing import RUN
 from segshift.tables.asked import Tracked
 from segshift.tables.table import Evidence, Volume
+
+DICE = Shown()
 
 
 class Reading:
@@ -29,15 +33,16 @@ class Reading:
         self.models = list(dict.fromkeys(models))
         self.uri = tracking.uri(results, grid.config.project.tracking.uri)
         self._outdated: dict[Model, bool] = {}
-        self._evidence: dict[Score, Evidence] = {}
+        self._evidence: dict[tuple[Score, Shown], Evidence] = {}
+        self._rows: dict[Model, list[Row]] = {}
 
     @cached_property
     def store(self) -> Store:
         """MLflow, opened when it is needed: to import it takes seconds."""
         return Store(self.uri, self.grid.config.project.tracking.experiment)
 
-    def tracked(self, wanted: Mapping[Model, Iterable[str]]) -> Tracked:
-        """What is known of models on their targets.
+    def tracked(self, wanted: Mapping[Model, Iterable[str]], shown: Shown = DICE) -> Tracked:
+        """What is known of models on their targets; ``shown`` says what of it is a score.
 
         Raises:
             SegShiftError: a model has scores that MLflow does not have, or has otherwise; the cell is named.
@@ -52,7 +57,7 @@ class Reading:
                 found.heads[model] = int(head)
             for target in wanted[model]:
                 if target in self._summaries[model].targets:
-                    found.scores[Score(model, target)] = self._score(model, target, runs[model])
+                    found.scores[Score(model, target)] = self._score(model, target, runs[model], shown)
         return found
 
     # ---- folders ---------------------------------------------------------------------------------------
@@ -135,21 +140,41 @@ class Reading:
             found[model] = run
         return found
 
-    def _score(self, model: Model, target: str, run: Run) -> Evidence:
+    def _score(self, model: Model, target: str, run: Run, shown: Shown) -> Evidence:
         """A tracked score, if its score file says the same to the last digit."""
-        if (score := Score(model, target)) in self._evidence:
+        if (score := (Score(model, target), shown)) in self._evidence:
             return self._evidence[score]
-        name, summary = f"test/{target}/dice", self._summaries[model]
-        written, tracked = summary.dice(target), run.data.metrics.get(name)
+        name, volumes = f"test/{target}/{shown.key}", self._volumes(model, target, shown)
+        written, tracked = mean(volume.dice for volume in volumes), run.data.metrics.get(name)
         if tracked != written:
             raise SegShiftError(
                 f"{model.path}: MLflow says {name} is {tracked}, its score file says {written}: "
                 "run segshift track if the model was scored again, else find out who changed which"
             )
-        volumes = tuple(Volume(*one) for one in summary.targets[target])
-        validation = run.data.metrics.get(f"validation/{target}/dice")
+        validation = run.data.metrics.get(f"validation/{target}/{shown.key}")
         evidence = Evidence(model.path, target, tracked, volumes, run.info.run_id, validation)
         return self._evidence.setdefault(score, evidence)
+
+    def _volumes(self, model: Model, target: str, shown: Shown) -> tuple[Volume, ...]:
+        """What a score is the mean of: Dice from what is remembered, all else from the whole file.
+
+        Raises:
+            SegShiftError: there is nothing.
+        """
+        summary = self._summaries[model]
+        if shown == DICE:
+            summary.dice(target)
+            return tuple(Volume(*one) for one in summary.targets[target])
+        if model not in self._rows:
+            self._rows[model] = scores.read(self._folder(model) / "scores.csv")
+        rows = scores.select(self._rows[model], target, "test", space=shown.space)
+        found = scores.by_volume(rows, shown.metric, shown.absent)
+        if not found:
+            raise SegShiftError(
+                f"{model.path} has no {METRICS[shown.metric].title} on {target}, space {shown.space}: ask "
+                "for it under `evaluation` in project.yaml, and evaluate and track the model again"
+            )
+        return tuple(Volume(*names, one) for names, one in found.items())
 
 
 def _or_error(read, *arguments):

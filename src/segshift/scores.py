@@ -12,7 +12,7 @@ from dataclasses import MISSING, astuple, dataclass, fields
 from pathlib import Path
 
 from segshift.errors import SegShiftError, unknown
-from segshift.measures import METRICS, SURFACES, smoothed
+from segshift.measures import METRICS, SPACES, SURFACES, key, smoothed
 
 SPLITS = ("validation", "test")
 WHOLE = "all"  # the class of rows that hold a volume's loss
@@ -94,13 +94,21 @@ def read(file: Path) -> list[Row]:
     try:
         with file.open(newline="") as stream:
             reader = csv.reader(stream)
-            header = tuple(next(reader, ()))
-            if header != COLUMNS + tuple(name for name in MORE if name in header):
-                known = f"{', '.join(COLUMNS)}, and where it was asked for {', '.join(MORE)}"
-                raise SegShiftError(f"{file}: its columns are {', '.join(header)}, not {known}")
+            check_columns(file, header := tuple(next(reader, ())))
             return [_row(file, header, number, cells) for number, cells in enumerate(reader, 2)]
     except FileNotFoundError:
         raise SegShiftError(f"the score file {file} is missing") from None
+
+
+def check_columns(file: Path, header: tuple[str, ...]) -> None:
+    """Are these the columns of a score file?
+
+    Raises:
+        SegShiftError: they are not.
+    """
+    if header != COLUMNS + tuple(name for name in MORE if name in header):
+        known = f"{', '.join(COLUMNS)}, and where it was asked for {', '.join(MORE)}"
+        raise SegShiftError(f"{file}: its columns are {', '.join(header)}, not {known}")
 
 
 def _row(file: Path, header: tuple[str, ...], number: int, cells: list[str]) -> Row:
@@ -156,16 +164,51 @@ def score(
     Raises:
         SegShiftError: no row of that target, split, checkpoint and space has the metric.
     """
-    volumes: dict[str, list[float]] = {}
-    for row in select(rows, target, split, checkpoint, space):
-        if (one := value(row, metric, absent)) is not None:
-            volumes.setdefault(row.volume, []).append(one)
-    if not volumes:
+    found = by_volume(select(rows, target, split, checkpoint, space), metric, absent)
+    if not found:
         if split not in SPLITS:
             raise unknown("scores: unknown split", split, SPLITS)
         where = f"on the {split} volumes of {target}" + (f", space {space}" if space != "prepared" else "")
         raise SegShiftError(f"no {METRICS[metric].title} of checkpoint {checkpoint} {where}")
-    return mean(mean(values) for values in volumes.values())
+    return mean(found.values())
+
+
+def by_volume(
+    rows: Iterable[Row], metric: str = "dice", absent: str = "skip"
+) -> dict[tuple[str, str], float]:
+    """The mean of a metric over the classes of each volume, by volume and patient; none where none counts.
+
+    ``rows`` are those of one target, split, checkpoint and space.
+    """
+    volumes: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if (one := value(row, metric, absent)) is not None:
+            volumes.setdefault((row.volume, row.patient), []).append(one)
+    return {volume: mean(values) for volume, values in volumes.items()}
+
+
+def means(rows: Iterable[Row], target: str, split: str, rules: Iterable[str] = ("skip",)) -> dict[str, float]:
+    """``score`` of every metric that was computed, in every space, by ``measures.key``; none without rows.
+
+    Args:
+        rows: of a score file.
+        target: a dataset.
+        split: ``validation`` or ``test``.
+        rules: for absent classes, see ``value``.
+
+    Raises:
+        SegShiftError: there are rows, and none of them has a Dice.
+    """
+    found = {}
+    rows, rules = list(rows), list(rules)
+    for space in SPACES:
+        own = list(select(rows, target, split, space=space))
+        for metric in METRICS if own else ():
+            for absent in rules if has(own, metric) else ():
+                if by_volume(own, metric, absent) or (metric, absent) == ("dice", "skip"):
+                    name = key(metric, absent, space)
+                    found[name] = score(own, target, split, metric=metric, absent=absent, space=space)
+    return found
 
 
 def value(row: Row, metric: str = "dice", absent: str = "skip") -> float | None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from segshift.errors import SegShiftError
-from segshift.scores import COLUMNS, mean
+from segshift.scores import COLUMNS, check_columns, mean
 
-CHECKPOINT, SPLIT = "model", "test"  # what tables show
+CHECKPOINT, SPLIT, SPACE = "model", "test", "prepared"  # what tables show
 VERSION = 1  # of the memory's layout
 
 Volumes = list[tuple[str, str, float]]  # name, patient, Dice in percent: the mean over classes
@@ -53,13 +53,15 @@ def read(file: Path) -> Summary:
     try:
         with file.open(newline="") as stream:
             reader = csv.reader(stream)
-            if (header := tuple(next(reader, ()))) != COLUMNS:
-                raise SegShiftError(f"{file}: its columns are {', '.join(header)}, not {', '.join(COLUMNS)}")
+            check_columns(file, header := tuple(next(reader, ())))
+            space = header.index("space") if "space" in header else None
             for line in reader:
-                if len(line) != len(COLUMNS):
+                if len(line) != len(header):
                     raise SegShiftError(
-                        f"{file}: line {reader.line_num} has {len(line)} cells, not {len(COLUMNS)}"
+                        f"{file}: line {reader.line_num} has {len(line)} cells, not {len(header)}"
                     )
+                if space is not None and line[space] != SPACE:
+                    continue
                 volumes = found.setdefault(line[target], {})
                 if line[checkpoint] != CHECKPOINT:
                     continue

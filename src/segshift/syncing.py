@@ -15,6 +15,7 @@ from segshift.grid import Grid, Model
 from segshift.mlflow_store import Run, Store
 from segshift.paths import Results
 from segshift.scores import mean
+from segshift.table_entries import ScoreTable
 from segshift.tables.table import rounded
 
 CELL, RUN, SUPERSEDED = "segshift.cell", "segshift.run", "segshift.superseded"
@@ -41,6 +42,9 @@ class Syncer:
         # A run list shows some 15 letters of a name: what varies most comes first, what never does is absent.
         varying = [axis for axis in NAME_AXES if distinct[axis] > 1] or ["backbone"]
         self.name_axes = sorted(varying, key=lambda axis: -distinct[axis])
+        tables = self.grid.config.tables.values()
+        #: How absent classes count in what is sent: as they do by default, and as a table asks for.
+        self.rules = sorted({"skip"} | {entry.absent for entry in tables if isinstance(entry, ScoreTable)})
 
     def verify(self) -> None:
         """Forget runs that are no longer in MLflow, and the models that they belonged to."""
@@ -57,7 +61,9 @@ class Syncer:
             SegShiftError: a file of the model cannot be read, or MLflow refuses.
         """
         folder = self.results.run(model.path)
-        stamps = _stamps(folder)  # taken before reading, so that what grows meanwhile is seen next time
+        stamps = _stamps(folder) | {
+            "rules": self.rules
+        }  # taken before reading, so that what grows meanwhile is seen next time
         known = self.models.get(model.path)
         if known and known["stamps"] == stamps and not (known["running"] and not tracking.lives(folder)):
             return False
@@ -162,11 +168,11 @@ class Syncer:
         if sent.get("record") != stamps.get("run.json"):
             self._record(run, record, (folder / "run.json").stat().st_mtime_ns // 1_000_000)
             sent["record"] = stamps.get("run.json")
-        if "scores.csv" in stamps and sent.get("scored") != stamps["scores.csv"]:
+        if "scores.csv" in stamps and sent.get("scored") != [*stamps["scores.csv"], *self.rules]:
             rows = scores.read(file := folder / "scores.csv")
             if not tracking.outdated(record, rows):
                 self._scores(rows, file.stat().st_mtime_ns // 1_000_000, run, model.source, bool(model.adapt))
-            sent["scored"] = stamps["scores.csv"]
+            sent["scored"] = [*stamps["scores.csv"], *self.rules]
         files = sent.setdefault("files", {})
         for name in SENT_FILES:
             if name in stamps and files.get(name) != stamps[name]:
@@ -189,8 +195,8 @@ class Syncer:
         metrics, test = {}, {}
         for target in scores.targets(rows):
             for split in scores.SPLITS:
-                if any(scores.select(rows, target, split)):
-                    metrics[f"{split}/{target}/dice"] = scores.dice(rows, target, split)
+                found = scores.means(rows, target, split, self.rules)
+                metrics |= {f"{split}/{target}/{name}": value for name, value in found.items()}
             if f"test/{target}/dice" in metrics:
                 test[target] = metrics[f"test/{target}/dice"]
         means = overall(test, source, adapted)

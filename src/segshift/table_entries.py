@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from segshift.errors import SegShiftError, unknown
+from segshift.measures import Shown
 
 if TYPE_CHECKING:
     from segshift.entries import Config
@@ -90,7 +91,8 @@ class ScoreTable(Scores):
 
     ``over``: axes that are averaged. ``subtotals``: axes over which means stand below each group of rows.
     ``incomplete: drop`` leaves out rows that lack a whole anatomy on purpose. ``parameters``: of which models
-    the count of trainable parameters is, where that is not the row's own.
+    the count of trainable parameters is, where that is not the row's own. ``metric``: what the numbers are;
+    ``absent``: what of a class that a volume does not show, ``space``: on which grid, see docs/metrics.md.
     """
 
     kind: Literal["scores"] = "scores"
@@ -100,6 +102,14 @@ class ScoreTable(Scores):
     incomplete: Literal["keep", "drop"] = "keep"
     parameters: dict[str, str] = {}
     bold: Bold | None = None
+    metric: Literal["dice", "iou", "slice_dice", "hd95", "assd", "nsd"] = "dice"
+    absent: Literal["skip", "truth_only", "one"] = "skip"
+    space: Literal["prepared", "native"] = "prepared"
+
+    @property
+    def shown(self) -> Shown:
+        """What its numbers are."""
+        return Shown(self.metric, self.absent, self.space)
 
 
 class SelectionTable(Scores):
@@ -182,6 +192,8 @@ def check(config: "Config") -> None:
         if isinstance(entry, ScoreTable):
             _known(f"{where}: parameters: unknown axis", entry.parameters, AXES)
             _known(f"{where}: bold: no column", entry.bold.columns if entry.bold else [], entry.columns)
+            if entry.beside and entry.shown != Shown():
+                raise SegShiftError(f"{where}: beside: imported scores are Dice, not {entry.shown.legend}")
 
 
 def _names(config: "Config", axis: str) -> Iterable[str]:

@@ -43,9 +43,9 @@ def test_a_second_pass_sends_nothing(project, tmp_path):
     project.complete()
     run(project, out=tmp_path / "out.txt")
     points = project.points()
-    # Three models: 2 curves of 5 points, seconds; ds, dg, ov (dg alone if adapted); two scores a
-    # target (one target if adapted).
-    assert points == 3 * (10 + 1) + 2 * (3 + 4) + (1 + 2)
+    # Three models: 2 curves of 5 points, seconds; ds, dg, ov (dg alone if adapted); Dice and IoU of two
+    # splits a target (one target if adapted).
+    assert points == 3 * (10 + 1) + 2 * (3 + 8) + (1 + 4)
     first = (tmp_path / "out.txt").read_text()
     assert [line.split()[0] for line in first.splitlines()] == sorted([ONE, TWO, ADAPTED])
     run(project, out=tmp_path / "out.txt")
@@ -83,7 +83,7 @@ def test_a_score_arrives_to_the_last_bit_and_a_changed_one_wins(project):
     os.utime(project.folder(ONE) / "scores.csv", (old, old))
     run(project)
     assert project.latest(ONE)["test/two/dice"] == 20.0
-    assert project.points() == points + 4  # test and validation of the one target, dg, ov
+    assert project.points() == points + 6  # Dice and IoU of test and validation of the one target, dg, ov
 
 
 def test_a_run_shows_what_it_is(project):
@@ -183,7 +183,7 @@ def test_results_may_move_with_what_was_tracked(project, tmp_path):
     project.scores(TWO, two=[(70.0, 70.0)], one=[(5.0, 5.0)])
     run(project)
     assert json.loads(state.read_text()).keys() == before.keys()
-    assert project.points() == points + 4
+    assert project.points() == points + 6
     (run_id,) = [run for cell, run in next(iter(runs(project).values())).items() if cell == TWO]
     kept = project.results.tracking / "artifacts" / run_id / "artifacts" / "scores.csv"
     assert kept.read_bytes() == (project.folder(TWO) / "scores.csv").read_bytes()
@@ -336,7 +336,10 @@ def test_pictures_are_there_once_with_their_steps(project):
         return sorted(file.name for file in kept.iterdir())
 
     first = names()
-    found = [re.fullmatch(r"(.+?)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]{36}(.*)", name).groups() for name in first]
+    found = [
+        re.fullmatch(r"(.+?)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]{36}(.*)", name).groups()
+        for name in first
+    ]
     pictures = [("test~two", "0"), ("validation~slices", "19"), ("validation~slices", "9")]
     assert sorted(found) == [(*one, end) for one in pictures for end in ("+compressed.webp", ".png")]
     tags = dict(project.sql(f"select key, value from tags where run_uuid = '{run_id}'"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from segshift import grid as grids
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model, Score
+from segshift.measures import Shown
 from segshift.pages import link
 from segshift.paths import Results
 from segshift.reading import Reading
@@ -17,6 +18,7 @@ from segshift.tables import files, html, inventory, layout, making, plan
 from segshift.tables.asked import Asked, Tracked
 from segshift.tables.table import Table
 
+DICE = Shown()
 NAMED = 10  # missing scores that an error names
 
 
@@ -137,7 +139,7 @@ class Maker:
         if isinstance(entry, DatasetTable):
             table = inventory.build(self.grid.config, name, self.results)
             return table, files.texts(table, entry, labels)
-        tracked = self.reading.tracked(self.wanted[name])
+        tracked = self.reading.tracked(self.wanted[name], getattr(entry, "shown", DICE))
         missing = [one.score for one in asking.lacks(self._shown(name), tracked.scores)]
         if missing and not self.partial:
             raise SegShiftError(f"{name}: {_sentence(missing, tracked)}")

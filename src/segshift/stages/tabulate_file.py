@@ -5,6 +5,7 @@ from pathlib import Path
 from segshift import grid as grids
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid
+from segshift.measures import Shown
 from segshift.paths import Results
 from segshift.stages.beside import Others
 from segshift.table_entries import DatasetTable
@@ -14,6 +15,7 @@ from segshift.tables.html import Pages
 from segshift.tables.runs import Run
 from segshift.tables.table import Table
 
+DICE = Shown()
 Made = tuple[list[Asked], Tracked, list[str]]  # what should be there, what is known, and remarks
 
 
@@ -86,6 +88,8 @@ def write(
 def has(grid: Grid, name: str, found: list[Run]) -> bool:
     """True if a table shows any of the runs; the one that counts datasets shows none and is always made."""
     entry = grid.config.tables[name]
+    if getattr(entry, "shown", DICE) != DICE:  # runs of a file have a Dice, and nothing else
+        return False
     return isinstance(entry, DatasetTable) or any(
         run.experiment in entry.experiments and plan.shows(grid, name, run.model, run.target) for run in found
     )

@@ -31,13 +31,19 @@ def sections(rows: Iterable[Draft]) -> list[list[Draft]]:
     return list(found.values())
 
 
-def ranked(rows: list[Draft], key: str = "ov") -> list[Draft]:
-    """Best first; equal values share a rank (1, 1, 3); rows with a dash come last and have none."""
+def ranked(rows: list[Draft], key: str = "ov", rises: bool = True) -> list[Draft]:
+    """Best first; equal values share a rank (1, 1, 3); rows with a dash come last and have none.
+
+    ``rises``: more is better, here and below.
+    """
+    sign = 1 if rises else -1
     for row in rows:
         row.put("rank", None)
     ordered = []
     for section in sections(rows):
-        section.sort(key=lambda row: -math.inf if value(row, key) is None else value(row, key), reverse=True)
+        section.sort(
+            key=lambda row: -math.inf if value(row, key) is None else sign * value(row, key), reverse=True
+        )
         values = [value(row, key) for row in section]
         for row, own in zip(section, values, strict=True):
             row.cells["rank"] = None if own is None else values.index(own) + 1
@@ -45,13 +51,13 @@ def ranked(rows: list[Draft], key: str = "ov") -> list[Draft]:
     return ordered
 
 
-def differences(rows: list[Draft], key: str, column: str) -> None:
-    """100 (x - best) / best, from unrounded numbers; best is the section's highest."""
+def differences(rows: list[Draft], key: str, column: str, rises: bool = True) -> None:
+    """100 (x - best) / best, from unrounded numbers; best is the section's best."""
     for section in sections(rows):
-        _differences(section, key, column)
+        _differences(section, key, column, rises)
 
 
-def of_sizes(rows: list[Draft], key: str, column: str) -> None:
+def of_sizes(rows: list[Draft], key: str, column: str, rises: bool = True) -> None:
     """The same among the sizes of one backbone; nothing for a backbone of one size."""
     families: dict[tuple[str | None, ...], list[Draft]] = {}
     for row in rows:
@@ -61,13 +67,13 @@ def of_sizes(rows: list[Draft], key: str, column: str) -> None:
             families.setdefault((row.section, *match.groups(), *others), []).append(row)
     for family in families.values():
         if len(family) > 1:
-            _differences(family, key, column)
+            _differences(family, key, column, rises)
 
 
-def _differences(rows: list[Draft], key: str, column: str) -> None:
+def _differences(rows: list[Draft], key: str, column: str, rises: bool) -> None:
     numbers = [row.cells[key] for row in rows]
     there = [number for number in numbers if number.value is not None]
-    best = max(there, key=lambda number: number.value, default=None)
+    best = (max if rises else min)(there, key=lambda number: number.value, default=None)
     for row, number in zip(rows, numbers, strict=True):
         row.put(column, _difference(number, best), row.notes.get(key, ()))
 
@@ -85,14 +91,15 @@ def loss(row: Draft, before: str, after: str, column: str) -> None:
     row.put(column, _difference(row.cells[after], row.cells[before]), notes)
 
 
-def embolden(rows: list[Draft], bold: Bold) -> None:
+def embolden(rows: list[Draft], bold: Bold, rises: bool = True) -> None:
     """Mark the best of each column and section; whoever equals the last of them is marked too."""
     for section in sections(rows):
         for key in bold.columns:
-            values = sorted((own for row in section if (own := value(row, key)) is not None), reverse=True)
+            there = (own for row in section if (own := value(row, key)) is not None)
+            values = sorted(there, reverse=rises)
             if not values:
                 continue
             cut = values[min(bold.top, len(values)) - 1]
             for row in section:
-                if (own := value(row, key)) is not None and own >= cut:
+                if (own := value(row, key)) is not None and (own >= cut if rises else own <= cut):
                     row.cells[key] = replace(row.cells[key], bold=True)

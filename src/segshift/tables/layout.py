@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from segshift.grid import Grid
+from segshift.measures import METRICS
 from segshift.table_entries import LOSS, STATISTICS, ScoreTable
 from segshift.tables import asked as asking
 from segshift.tables import columns as heads
@@ -10,7 +11,7 @@ from segshift.tables import comparing
 from segshift.tables.asked import Asked, Tracked
 from segshift.tables.draft import Draft, rows
 from segshift.tables.means import number, part
-from segshift.tables.table import Column, Number, Row, Table
+from segshift.tables.table import MEANS, Column, Number, Row, Table
 
 UNKNOWN_PRETRAINING = "What its weights were pretrained on is unknown, so nothing could be left out."
 
@@ -52,6 +53,7 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
         (*remarks, *said, *filter(None, [entry.note])),
         partial,
         name if any(character.isdigit() for character in name) else "",
+        f"{entry.shown.legend}: {MEANS}",
     )
 
 
@@ -99,15 +101,16 @@ def _numbers(row: Draft, entry: ScoreTable, found: list[Column], tracked: Tracke
 
 
 def _compared(entry: ScoreTable, drafts: list[Draft], found: list[Column]) -> list[Draft]:
+    rises = METRICS[entry.metric].rises
     if any(column.key == "rank" for column in found):
-        drafts = comparing.ranked(drafts)
+        drafts = comparing.ranked(drafts, rises=rises)
     for column in found:
         statistic, ending = heads.split(column.key)
         if ending:
             compare = comparing.of_sizes if ending == "_size_pct" else comparing.differences
-            compare(drafts, statistic, column.key)
+            compare(drafts, statistic, column.key, rises)
     if entry.bold:
-        comparing.embolden(drafts, entry.bold)
+        comparing.embolden(drafts, entry.bold, rises)
     return drafts
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from segshift.grid import Model
 
 DASH = "–"
-LEGEND = "Dice in %: DS on the source itself, DG on its siblings, OV on all."
+MEANS = "DS on the source itself, DG on its siblings, OV on all."
+LEGEND = f"Dice in %: {MEANS}"
 SPREAD = "± is the standard deviation over seeds."
 SUMMARIES = {"mean": "Mean", "all": "All"}  # in place of a name: a row over all names of an axis
 
@@ -28,6 +29,7 @@ class Evidence:
 
     ``cell``: the model's path. ``validation``: its Dice on the target's validation volumes, where that is
     known. ``volumes`` and ``run`` (the id of the MLflow run) are empty if the score comes from a plain file.
+    In a table of another metric it is that metric wherever Dice is said.
     ``origin``: whose score it is, where it is not this project's.
     """
 
