@@ -61,9 +61,8 @@ class Syncer:
             SegShiftError: a file of the model cannot be read, or MLflow refuses.
         """
         folder = self.results.run(model.path)
-        stamps = _stamps(folder) | {
-            "rules": self.rules
-        }  # taken before reading, so that what grows meanwhile is seen next time
+        # taken before reading, so that what grows meanwhile is seen next time
+        stamps = _stamps(folder) | {"rules": self.rules}
         known = self.models.get(model.path)
         if known and known["stamps"] == stamps and not (known["running"] and not tracking.lives(folder)):
             return False
