@@ -30,7 +30,7 @@ def to_layout(state: dict[str, Any], whole: nn.Module, keep: set[str]) -> dict[s
     for place in (model_entrypoint(name).__module__, type(whole).__module__):
         convert = getattr(sys.modules[place], "checkpoint_filter_fn", None)
         if convert is not None:
-            state = convert(dict(state), whole)
+            state = _converted(convert, state, whole)
             break
     classifier = whole.pretrained_cfg.get("classifier") or ()
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
@@ -41,3 +41,11 @@ def to_layout(state: dict[str, Any], whole: nn.Module, keep: set[str]) -> dict[s
         for key, tensor in state.items()
         if key in keep or not (key in known or key.startswith(ignored))
     }
+
+
+def _converted(convert: Any, state: dict[str, Any], whole: nn.Module) -> dict[str, Any]:
+    """What timm makes of a state dict; itself where timm stumbles over what is missing or misshaped."""
+    try:
+        return convert(dict(state), whole)
+    except Exception:  # each model's own code; the strict comparison that follows says what is wrong
+        return state
