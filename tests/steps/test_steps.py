@@ -102,6 +102,43 @@ def test_affine_maps_every_voxel_to_its_place(step, axis):
     )
 
 
+def test_resample_of_a_known_function_along_all_axes():
+    """A function linear in each coordinate comes through trilinear interpolation exactly."""
+    spacing, shape = (3.0, 0.9, 1.1), (7, 20, 16)
+    affine = np.diag([*spacing, 1.0])
+
+    def function(z, y, x):
+        return 2 + z * 0.3 - y * 0.2 + x * 0.1 + 0.05 * z * y - 0.02 * z * y * x
+
+    places = np.indices(shape) * np.array(spacing).reshape(3, 1, 1, 1)
+    before = Volume(function(*places).astype(np.float32), None, spacing, affine)
+    after = run("resample", before, pixel=0.7, thickness=1.4)
+    assert after.image.shape == (15, 26, 25) and after.spacing == pytest.approx((1.4, 0.7, 0.7))
+    index = np.stack([*np.indices(after.image.shape), np.ones(after.image.shape)])
+    z, y, x, _ = np.tensordot(after.affine, index, 1)
+    last = (np.array(shape) - 1) * spacing
+    inside = (z >= 0) & (z <= last[0]) & (y >= 0) & (y <= last[1]) & (x >= 0) & (x <= last[2])
+    assert inside.mean() > 0.7
+    np.testing.assert_allclose(after.image[inside], function(z, y, x)[inside], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "low", "high", "expected"),
+    [
+        ([0, 1, 2, 3, 4], 0, 100, [0, 0.25, 0.5, 0.75, 1]),  # the extremes themselves
+        ([0, 1, 2, 3, 4], 25, 75, [0, 0, 0.5, 1, 1]),  # percentiles that are values
+        ([0, 0, 0, 0, 9], 0, 90, [0, 0, 0, 0, 1]),  # p90 = 0.6 * 9, between two ranks
+        ([5, 7], 0, 50, [0, 1]),  # p50 = 6
+        ([-1000, -1000, 0, 1000, 3000], 0, 75, [0, 0, 0.5, 1, 1]),  # CT
+        ([1e30, 2e30, 3e30], 0, 100, [0, 0.5, 1]),  # no overflow in between
+    ],
+)
+def test_percentiles_on_edge_cases(image, low, high, expected):
+    image = np.array(image, np.float32).reshape(-1, 1, 1)
+    done = run("percentile", Volume(image, None, (1.0,) * 3, np.eye(4)), low=low, high=high)
+    np.testing.assert_allclose(done.image.ravel(), expected, atol=1e-6)
+
+
 def test_resample_reaches_the_pixel_size_and_keeps_the_centre():
     before = make(shape=(2, 100, 80), spacing=(3.0, 0.9, 1.1), affine=np.diag([3.0, 0.9, 1.1, 1.0]))
     after = run("resample", before, pixel=0.7)
@@ -180,6 +217,7 @@ def test_a_volume_without_label_goes_through():
         ({"percentile": 3}, "parameters of percentile must be"),
         ({"percentile": {"low": 99, "high": 1}}, "0 <= low < high <= 100"),
         ({"resample": {"pixel": 0}}, "pixel 0 must be a positive number"),
+        ({"resample": {"pixel": 1, "thickness": -2}}, "thickness -2 must be a positive number"),
         ({"resample": {"pixel": 1, "labels": "cubic"}}, "unknown labels 'cubic'.*linear, nearest"),
         ({"crop_pad": {"size": [1, 2, 3]}}, "crop_pad: size .* height and width"),
         ({"resize": {"size": 0}}, "resize: size 0 must be"),

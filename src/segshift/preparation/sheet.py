@@ -140,9 +140,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _spread(values: list[float], digits: int = 4) -> str:
-    """One value, or from the least to the largest."""
+    """One value, or the least and the largest."""
     low, high = (f"{value:.{digits}g}" for value in (min(values), max(values)))
-    return low if low == high else f"{low} – {high}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _sizes(numbers: dict[str, Any]) -> str:
