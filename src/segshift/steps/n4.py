@@ -43,8 +43,6 @@ def apply(
     for name, value in (("shrink", shrink), ("iterations", iterations), ("levels", levels)):
         if not isinstance(value, int) or value < 1:
             raise SegShiftError(f"n4: {name} {value!r} must be a positive integer")
-    if image.ndim != 3:
-        raise SegShiftError("n4: the image is in colour; N4 corrects MR images")
     if image.min() < 0:
         raise SegShiftError(
             f"n4: the image holds negative values, down to {image.min():g}: N4 takes logarithms, so it "
