@@ -45,6 +45,12 @@ ADAPTATIONS = {
     "self_training": {"module": "self_training", "patients": 1, "confidence": 0.4},
     "finetune": {"module": "finetune", "patients": 1},
     "entropy_min": {"module": "entropy_min"},
+    "entropy_min_all": {"module": "entropy_min", "split": "all", "scope": "norms"},
+    "entropy_min_guard": {"module": "entropy_min", "guard": True},
+    "finetune_guard": {"module": "finetune", "labelled": 1, "guard": True},
+    "self_training_late": {"module": "self_training", "labelled": 1, "threshold": "per_class", "refresh": 4},
+    "self_training_guard": {"module": "self_training", "labelled": 4, "threshold": 0.5, "guard": True},
+    "mean_teacher": {"module": "mean_teacher", "labelled": 3, "threshold": 0.8, "decay": 0.9},
 }
 AUGMENT = {
     "elastic": {"probability": 0.5, "alpha": 200},
