@@ -314,3 +314,18 @@ def test_domains_of_the_same_people_have_the_same_splits(site):
         expanded = grid.read(site.config)
         lists = [expanded.dataset_settings(f"{name}_public")["splits"] for name in (first, second)]
         assert lists[0] == lists[1] and {split: len(who) for split, who in lists[0].items()} == NUMBERS
+
+
+def test_patients_without_a_lumbar_spine_are_left_out(site, tmp_path, capsys):
+    """`split --labelled` reads the labels; a volume of background alone leaves its patient out."""
+    config = Path(shutil.copytree(site.config, tmp_path / "config"))
+    raw = tmp_path / "data"
+    for number, (name, affine) in enumerate(zip(("5", "6", "7", "8", "9"), 2 * [*affines()], strict=False)):
+        values = [0, 1, 12] if name == "8" else [0, 6]  # of one the sacrum and a disk are seen, no vertebra
+        mrspineseg(raw / "public/mrspineseg", Patient(name, number, values, affine))
+    (config / "splits/mrsegv.yaml").write_text("draw: {seed: 1, train: 2, validation: 1, test: 1}\n")
+    split.run(["mrsegv_public"], config, raw, labelled=True)
+    assert "without a label, so unused: 8" in capsys.readouterr().out
+    lists = yaml.safe_load((config / "splits/mrsegv.yaml").read_text())
+    assert lists["unused"] == ["8"]
+    assert sorted(who for part in NUMBERS for who in lists[part]) == ["5", "6", "7", "9"]

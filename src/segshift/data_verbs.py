@@ -40,6 +40,8 @@ def declare(verb: Callable[..., argparse.ArgumentParser], *options: Callable) ->
     sub.add_argument("dataset", nargs="+", help="entries of datasets.yaml")
     sub = verb("split", "Draw once which patients are in which split.", _split, *options)
     sub.add_argument("dataset", nargs="+", help="entries of datasets.yaml that share one file of splits")
+    text = "read all labels, and leave out patients with a volume of background alone"
+    sub.add_argument("--labelled", action="store_true", help=text)
 
 
 def _add_dataset(arguments: Arguments) -> None:
@@ -73,7 +75,7 @@ def _look(arguments: Arguments) -> None:
 
 
 def _split(arguments: Arguments) -> None:
-    _stage("split").run(arguments.dataset, Path(arguments.config), _read(arguments)[1])
+    _stage("split").run(arguments.dataset, Path(arguments.config), _read(arguments)[1], arguments.labelled)
 
 
 def _read(arguments: Arguments) -> tuple[Any, Path]:

@@ -10,7 +10,7 @@ from segshift import pictures, scores
 from segshift.inference import Checkpoint, outputs
 from segshift.prepared import Prepared
 from segshift.scores import Row
-from segshift.slices import crop
+from segshift.slices import channels, crop
 
 
 def chosen(rows: Iterable[Row], target: str) -> dict[str, tuple[str, float]]:
@@ -44,7 +44,7 @@ def write(
         z = int(np.argmax(counts[volume][:, 1:].sum(1)))
         image, truth = (torch.from_numpy(one) for one in prepared.slice("test", volume, z))
         image, truth = (crop(one, checkpoint.model.crop) for one in (image, truth))
-        (logits,) = outputs([checkpoint], image[None, None].to(device))
+        (logits,) = outputs([checkpoint], channels(image[None]).to(device))
         prediction = checkpoint.model.predict(logits).argmax(1)[0].cpu().numpy()
         caption = f"{name}: {volume}, Dice {dice:.2f}; slice {z}"
         shown.append((caption, pictures.compared(image.numpy(), truth.numpy(), prediction, classes)))

@@ -29,14 +29,16 @@ def palette(classes: int) -> np.ndarray:
 
 
 def gray(image: np.ndarray) -> np.ndarray:
-    """A slice (H, W) in [0, 1], enlarged to whole multiples of its pixels."""
+    """A slice (H, W), or in colour (3, H, W), in [0, 1], enlarged to whole multiples of its pixels."""
     values = (np.clip(np.nan_to_num(image), 0, 1) * 255 + 0.5).astype(np.uint8)
+    if values.ndim == 3:
+        return enlarged(np.moveaxis(values, 0, -1))
     return np.repeat(enlarged(values)[..., None], 3, -1)
 
 
 def enlarged(pixels: np.ndarray) -> np.ndarray:
     """(H, W) repeated so often that the longer side has ``PANEL`` pixels, or nearly so."""
-    times = max(1, round(PANEL / max(pixels.shape)))
+    times = max(1, round(PANEL / max(pixels.shape[:2])))
     return pixels.repeat(times, 0).repeat(times, 1)
 
 

@@ -295,7 +295,7 @@ class Training(pl.LightningModule):
             return
         for place in range(len(chunk.images)):
             if caption := self.pictured.get(chunk.first + place):
-                slices = (chunk.images[place, 0], chunk.labels[place], prediction[place])
+                slices = (chunk.images[place].squeeze(0), chunk.labels[place], prediction[place])
                 shown[caption] = tuple(one.cpu().numpy() for one in slices)
 
     def on_train_epoch_end(self) -> None:

@@ -81,9 +81,8 @@ def recognize(folder: Path, module: str | None, given: dict[str, Any]) -> tuple[
         pictures = given["image_files"].lower().endswith((".png", ".tif", ".tiff"))
         guessed = {module or ("png" if pictures else "nifti"): {}}
     else:
-        tried = {
-            name: plugins.load("datasets", name).guess(folder) for name in ([module] if module else known)
-        }
+        readers = {name: plugins.load("datasets", name) for name in ([module] if module else known)}
+        tried = {name: one.guess(folder) for name, one in readers.items() if hasattr(one, "guess")}
         guessed = {name: parameters for name, parameters in tried.items() if parameters is not None}
     if len(guessed) != 1:
         what = f"looks like {' and '.join(guessed)}; say which with --module" if guessed else (
@@ -155,7 +154,8 @@ def _see(case: Case, volume: Volume, module: str) -> Seen:
     finite = volume.image[np.isfinite(volume.image)]
     extremes = (float(finite.min()), float(finite.max())) if finite.size else (float("nan"),) * 2
     voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
-    details = plugins.load("datasets", module).describe(case)
+    reader = plugins.load("datasets", module)
+    details = reader.describe(case) if hasattr(reader, "describe") else {}
     spacing = tuple(float(side) for side in volume.spacing)
     return Seen(case, volume.label.shape, spacing, *extremes, voxels, details)
 
