@@ -50,8 +50,8 @@ def test_different_people_and_scans_pass():
         ),
         (
             {"test": [("x", "p:x", 1.05)]},
-            r"t \(patient p:t\) in train of one and x \(patient p:x\) in test of one are nearly the same scan "
-            r"\(their hashes differ by \d %\); .*accept: \[duplicates\]",
+            r"t \(patient p:t\) in train of one and x \(patient p:x\) in test of one are nearly the same "
+            r"scan \(their hashes differ by \d %\); .*accept: \[duplicates\]",
         ),
         ({"test": [("x", "p:x", 2.1)]}, r"v .* in validation of one and x .* nearly the same"),
     ],
