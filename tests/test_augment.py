@@ -203,3 +203,36 @@ def test_what_draws_nothing_keeps_its_bits(slices):
                 assert torch.equal(labels[index], slices[1][index])
             else:
                 assert not torch.equal(images[index], slices[0][index])
+
+
+def test_structural_draws_apart():
+    """As in the thesis's code: three coins, so that more than half of the slices are moved somehow."""
+    found = draws({"structural": {"separate": True}}, 1500)
+    for name, still in (("angle", 0.0), ("zoom", 1.0)):
+        moved = sum(one.get(name, still) != still for one in found)
+        assert binomtest(moved, len(found), 0.25).pvalue > 1e-3
+    shifted = sum(bool(np.any(one.get("shift", 0.0))) for one in found)
+    assert binomtest(shifted, len(found), 0.25).pvalue > 1e-3
+    any_of_them = sum("shift" in one for one in found)
+    assert binomtest(any_of_them, len(found), 1 - 0.75**3).pvalue > 1e-3
+
+
+def test_saturation_and_hue_do_nothing_to_a_gray_image(slices):
+    """Which is why they are not drawn; by torchvision, on three equal channels."""
+    from torchvision.transforms.v2 import functional
+
+    image = slices[0][0].expand(3, -1, -1)
+    for changed in (functional.adjust_saturation(image, 1.5), functional.adjust_hue(image, 0.05)):
+        torch.testing.assert_close(changed, image, atol=1e-4, rtol=0)  # gray is 0.9999 of it, there
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_the_gpu_augments_a_batch_as_the_cpu_does(slices):
+    """The same draws by the same code; a pixel may differ where rounding decides between two labels."""
+    drawn = draws(ALWAYS, 4)
+    here = augment.apply(*slices, drawn)
+    there = augment.apply(*(one.cuda() for one in slices), drawn)
+    for one, other in zip(here[:2], there[:2], strict=True):
+        torch.testing.assert_close(other.cpu(), one, atol=1e-4, rtol=0)
+    assert (there[2].cpu() == here[2]).float().mean() > 0.995

@@ -109,3 +109,17 @@ def test_labelled_patients_do_not_depend_on_the_order_of_the_file():
 def test_more_labelled_patients_than_there_are():
     with pytest.raises(SegShiftError, match="patients: 3 must be labelled, and the training split has 2"):
         drawn(["b:1", "b:2"], 3, 0)
+
+
+def test_temperature_and_pixels_are_settings():
+    """With 10 pixels as the least, the third class is shown by one slice; a hot T draws evenly."""
+    hot = sampling.class_probabilities(COUNTS, 1e6, 10)
+    assert hot == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], rel=1e-5)
+    assert sampling.class_probabilities(COUNTS, 0.1, 11)[2] == 0
+    order = sampling.order("rare_class", COUNTS, 400, 3, 2, temperature=1e6, minimum=10)
+    expected = np.zeros(6)
+    for number in range(3):
+        having = [s for s in range(6) if COUNTS[s, number] >= 10]
+        expected[having] += 1 / 3 / len(having)
+    assert expected[4] > expected[2]
+    assert chisquare(np.bincount(order, minlength=6), expected * 400).pvalue > 1e-3
