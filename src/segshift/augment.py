@@ -73,7 +73,7 @@ def _draw_structural(
 def _draw_photometric(random, size, *, probability=0.5, brightness=32 / 255, contrast=(0.5, 1.5)) -> Drawn:
     """Brightness and contrast, each with its own draw.
 
-    The thesis names saturation and hue besides, which do nothing to a gray image, so there is nothing to draw.
+    The thesis names saturation and hue besides, which do nothing to a gray image and are not drawn.
     """
     on = random.random(2) < probability
     add, factor = random.uniform(-brightness, brightness), random.uniform(*contrast)

@@ -242,10 +242,12 @@ class Cell:
         )
 
     def picture(self, shown: dict[str, tuple[Any, Any, Any]]) -> None:
-        """Write the picture of the epoch that just ended: captions, and image, truth and prediction of each."""
+        """Write the picture of the epoch that just ended: by caption image, truth and prediction."""
         name = f"{self.settings['cell']}, epoch {self.ended} of {self.total // self.steps}"
         file = snapshots.write(self.folder, self.ended, name, shown, len(self.settings["classes"]))
-        self.journal.event("picture", step=self.done - 1, key="validation/slices", file=f"snapshots/{file.name}")
+        self.journal.event(
+            "picture", step=self.done - 1, key="validation/slices", file=f"snapshots/{file.name}"
+        )
 
     def keep_source(self, dice: float | None, loss: float | None) -> None:
         """With ``guard``: the source model is the best so far, and stays at hand."""

@@ -57,9 +57,7 @@ def rare_class(
     return np.array([having[c][random.integers(len(having[c]))] for c in classes])
 
 
-def order(
-    sampling: str, counts: np.ndarray, draws: int, seed: int, epoch: int, **rare: Any
-) -> np.ndarray:
+def order(sampling: str, counts: np.ndarray, draws: int, seed: int, epoch: int, **rare: Any) -> np.ndarray:
     """Indices of an epoch by the sampling that ``training.yaml`` names; ``rare``: as ``rare_class`` takes."""
     if sampling == "rare_class":
         return rare_class(counts, draws, seed, epoch, **rare)

@@ -78,6 +78,22 @@ def test_parts_of_a_batch_are_one_step(project):
     assert points(project, UNET, "train/loss") == {0: pytest.approx(np.mean(values), rel=1e-5)}
 
 
+def test_the_loss_of_the_settings_is_what_is_learned_from(project):
+    """Class weights and label smoothing, by PyTorch, on the one batch of the one epoch."""
+    more = {"class_weights": {"organ": 2.0, "lesion": 5.0}, "label_smoothing": 0.2}
+    project.add(UNET, training=ONE_STEP | more)
+    assert project.fit(UNET) == 0
+    prepared = Prepared(project.results.data("a"))
+    pairs = [prepared.slice("train", v.id, z) for v in prepared.volumes("train") for z in range(v.slices)]
+    images = torch.stack([torch.from_numpy(image) for image, _ in pairs])[:, None]
+    labels = torch.stack([torch.from_numpy(label) for _, label in pairs]).long()
+    (model,) = models.build([read(project, UNET)], project.results)
+    model.train()
+    weight = torch.tensor([1.0, 2.0, 5.0])
+    expected = torch.nn.functional.cross_entropy(model(images)[0], labels, weight, label_smoothing=0.2)
+    assert points(project, UNET, "train/loss") == {0: pytest.approx(expected.item(), rel=1e-5)}
+
+
 def test_parts_keep_what_a_batch_is():
     images, labels = torch.rand(3, 1, 2, 2), torch.arange(12).reshape(3, 2, 2)
     maps = [torch.rand(3, 5, 1, 1)]
@@ -172,7 +188,7 @@ def test_half_precision_is_near_and_weights_stay_in_single(project, sources, cel
     half = points(project, cell, "train/loss")
     project.add(cell, training=PLAIN)
     assert project.fit(cell) == 0
-    single = {step: value for step, value in points(project, cell, "train/loss").items()}
+    single = points(project, cell, "train/loss")
     assert half[0] != single[0]
     assert half[0] == pytest.approx(single[0], rel=0.02)
     weights = project.state(cell)["weights"]

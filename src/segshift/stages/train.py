@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from segshift import model as models
-from segshift import objectives, plugins, provenance, records, training
+from segshift import losses, objectives, plugins, provenance, records, training
 from segshift.cell import Cell, place
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
@@ -190,7 +190,7 @@ def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results:
 
 def _cell(folder: Path, settings: dict[str, Any], model: models.Segmenter, results: Results) -> Cell:
     kept = models.kept(model, settings)
-    loss = settings["training"].get("loss", "cross_entropy")
+    loss = losses.criterion(settings["training"], settings["classes"])
     if adaptation := settings.get("adaptation"):
         file, trained = _source(results, settings)
         name = settings["source"]["dataset"]
