@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from segshift import scores, settings, tracking
 from segshift.errors import SegShiftError
@@ -32,7 +33,8 @@ class Reading:
         self.grid, self.results = grid, results
         self.models = list(dict.fromkeys(models))
         self.uri = tracking.uri(results, grid.config.project.tracking.uri)
-        self._outdated: dict[Model, bool] = {}
+        self._code: dict[tuple[str | None, ...], str] = {}
+        self._known: dict[Model, Known] = {}
         self._evidence: dict[tuple[Score, Shown], Evidence] = {}
         self._rows: dict[Model, list[Row]] = {}
 
@@ -52,11 +54,13 @@ class Reading:
         failures = {model: self._failure(model) for model in wanted if not self._finished(model)}
         found = Tracked({}, {}, failures, [model for model in finished if self._is_outdated(model)])
         for model in finished:
-            found.trainable[model] = _trainable(model, runs[model])
-            if (head := runs[model].data.params.get("trainable_head")) is not None:
-                found.heads[model] = int(head)
+            known = self._known[model] = self._known.get(model) or _known(model, runs[model])
+            found.trainable[model] = known.trainable
+            if known.head is not None:
+                found.heads[model] = known.head
+            scored = _checked(self._summaries[model]).targets
             for target in wanted[model]:
-                if target in self._summaries[model].targets:
+                if target in scored:
                     found.scores[Score(model, target)] = self._score(model, target, runs[model], shown)
         return found
 
@@ -80,6 +84,8 @@ class Reading:
 
     def _finished(self, model: Model) -> bool:
         """True if a model has scores, and they are not of an older one."""
+        if model in self._known:
+            return True
         record, summary = _checked(self._records[model]), _checked(self._summaries.get(model))
         if record is None or summary is None:
             return False
@@ -87,10 +93,12 @@ class Reading:
         return mine is None or all(own == mine for own in summary.models)
 
     def _is_outdated(self, model: Model) -> bool:
-        if model not in self._outdated:
-            made = self.grid.settings(model)
-            self._outdated[model] = settings.outdated(self._folder(model), made)
-        return self._outdated[model]
+        """True if a finished model was made by other code than today's: see ``settings.outdated``."""
+        made_by = _checked(self._records[model]).get("code")
+        names = (*model[1:4], model.adapt)  # its modules follow from them: see ``settings.code_files``
+        if made_by is not None and names not in self._code:
+            self._code[names] = settings.code_digest(self.grid.settings(model))
+        return made_by not in (None, self._code.get(names))
 
     def _folder(self, model: Model) -> Path:
         return self.results.run(model.path)
@@ -201,9 +209,17 @@ def _some(paths: list[str]) -> str:
     return f"{', '.join(paths[:3])}{more} {'is' if len(paths) == 1 else 'are'}"
 
 
-def _trainable(model: Model, run: Run) -> int:
+class Known(NamedTuple):
+    """How many parameters of a model are trained, and how many of them are the head's, if that is tracked."""
+
+    trainable: int
+    head: int | None
+
+
+def _known(model: Model, run: Run) -> Known:
+    head = run.data.params.get("trainable_head")
     try:
-        return int(run.data.params["trainable"])
+        return Known(int(run.data.params["trainable"]), None if head is None else int(head))
     except (KeyError, ValueError):
         raise SegShiftError(
             f"{model.path}: its MLflow run {run.info.run_id} has no parameter trainable: run segshift track"

@@ -39,7 +39,10 @@ def digest(value: Any) -> str:
 
 
 def code_files(settings: dict[str, Any]) -> list[Path]:
-    """Source files that decide a model's numbers: the engine's, the cell's modules, and their layers."""
+    """Source files that decide a model's numbers: the engine's, the cell's modules, and their layers.
+
+    They follow from the names of backbone, tuning, head and adaptation: ``Reading`` asks once for each.
+    """
     files = [modules.PACKAGE / f"{name}.py" for name in ENGINE]
     for folder, section in (("backbones", "backbone"), ("tunings", "tuning"), ("heads", "head")):
         files.append(modules.source(folder, settings[section]["module"]))

@@ -102,6 +102,7 @@ class Maker:
         self, grid: Grid, results: Results, names: Iterable[str], partial: bool, other: str | None = None
     ) -> None:
         self.grid, self.results, self.names, self.partial = grid, results, list(names), partial
+        self._of: dict[tuple[str, ...], list[Asked]] = {}
         self.asked = {name: self._asked(name) for name in self.names}
         self.wanted = {name: self._wanted(name) for name in self.names}
         self.reading = Reading(grid, results, (model for own in self.wanted.values() for model in own))
@@ -111,7 +112,10 @@ class Maker:
     def _asked(self, name: str) -> list[Asked]:
         """The scores of a table's experiments, or of an experiment."""
         entry = self.grid.config.tables.get(name)
-        return asking.of_grid(self.grid, entry.experiments if entry else [name])
+        experiments = tuple(entry.experiments) if entry else (name,)
+        if experiments not in self._of:
+            self._of[experiments] = asking.of_grid(self.grid, experiments)
+        return self._of[experiments]
 
     def _wanted(self, name: str) -> dict[Model, list[str]]:
         """Models that a table is made of, and the targets whose scores it shows."""

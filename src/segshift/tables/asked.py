@@ -90,7 +90,7 @@ def by_model(asked: Iterable[Asked]) -> dict[Key, list[Asked]]:
         adapts = dict.fromkeys(one.model.adapt or "none" for one in ones if not one.diagonal)
         for adapt in adapts or ("none",):
             rows[Key(*names, adapt)] = [
-                replace(one, adapt=adapt)
+                one if one.adapt == adapt else replace(one, adapt=adapt)
                 for one in ones
                 if one.diagonal or (one.model.adapt or "none") == adapt
             ]
