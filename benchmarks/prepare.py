@@ -72,7 +72,7 @@ def write(folder: Path) -> None:
 
 
 def measured(folder: Path, workers: int, cache: float) -> tuple[float, float, float, float]:
-    """Seconds, core-seconds, and the peak in GB of the process that writes and of the largest worker (0 without one)."""
+    """Seconds, core-seconds, and the peak in GB of the process that writes and of the largest worker."""
     words = [sys.executable, folder / "run.py", folder / "results", folder / "raw", workers, cache]
     began, used = time.monotonic(), core_seconds()
     process = subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL)
@@ -122,8 +122,8 @@ def main() -> None:
             alone = alone or seconds
             each = f", each worker {worker:.2f} GB" if workers > 1 else ""
             print(
-                f"workers {workers}, {what}: {seconds / volumes:.1f} s and {cores / volumes:.1f} core-s a volume "
-                f"({alone / seconds:.2f} times as fast as one worker); peak {own:.2f} GB{each}"
+                f"workers {workers}, {what}: {seconds / volumes:.1f} s, {cores / volumes:.1f} core-s each, "
+                f"speed {alone / seconds:.2f} of one worker; peak {own:.2f} GB{each}"
             )
         kept = sum(file.stat().st_size for file in (folder / "results" / "cache").iterdir())
         print(f"cache: {kept / 1e6 / volumes:.0f} MB a volume, for {len(STEPS)} steps")

@@ -92,6 +92,9 @@ def test_touched_and_prepared_again(micro):
     assert micro.planned() == []
     micro.snakemake("results/data/t2/manifest.json", "--forcerun", "prepare")
     assert micro.planned() == []
+    for file in micro.results.glob("data/*/settings.yaml"):  # newer than what was prepared from it
+        os.utime(file)
+    assert micro.planned() == []
 
 
 def test_dataset_entry_changed(micro):
@@ -102,6 +105,13 @@ def test_dataset_entry_changed(micro):
             ["prepare t2", *jobs, "report"]
             + [f"{rule} {name}" for rule in ("track", "tabulate") for name in ("shift", "adaptation")]
         )
+
+
+def test_a_check_that_is_relaxed_prepares_again_and_trains_nothing(micro):
+    """`lost_labels` and `accept` decide whether data are accepted, not what they are."""
+    with micro.edited("datasets.yaml", "modality: T2-like", "modality: T2-like, accept: [spacing]"):
+        jobs = micro.planned()
+    assert "prepare t2" in jobs and not [job for job in jobs if job.startswith(("train", "adapt"))]
 
 
 def test_deleted_score(micro):

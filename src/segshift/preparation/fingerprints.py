@@ -13,9 +13,8 @@ import numpy as np
 CELLS, FLAT_CELLS, FLAT = 8, 24, 4  # cells a side; of volumes with fewer than FLAT slices, in the plane
 NEUTRAL = 0.5  # differences below this share of the mean one say nothing
 LEAST = 200  # neighbours that must differ, for a hash to tell anything
-NEAR = (
-    0.2  # distance below which two volumes are one scan; measured in tests/preparation/test_fingerprints.py
-)
+# distance below which two volumes are one scan; tests/preparation/test_fingerprints.py measures what it parts
+NEAR = 0.25
 
 
 def fingerprint(raw: np.ndarray, prepared: np.ndarray) -> dict[str, Any]:
