@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from segshift import model as models
 from segshift import losses, objectives, plugins, provenance, records, training
+from segshift import model as models
 from segshift.cell import Cell, place
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
