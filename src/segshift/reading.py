@@ -14,7 +14,7 @@ from segshift.mlflow_store import Run, Store
 from segshift.paths import Results
 from segshift.scores import Row, mean
 from segshift.summaries import Memory, Summary
-from segshift.syncing import RUN
+from segshift.syncing import LABELLED, RUN
 from segshift.tables.asked import Tracked
 from segshift.tables.table import Evidence, Volume
 
@@ -58,6 +58,8 @@ class Reading:
             found.trainable[model] = known.trainable
             if known.head is not None:
                 found.heads[model] = known.head
+            if known.budget:
+                found.budgets[model] = known.budget
             scored = _checked(self._summaries[model]).targets
             for target in wanted[model]:
                 if target in scored:
@@ -210,16 +212,18 @@ def _some(paths: list[str]) -> str:
 
 
 class Known(NamedTuple):
-    """How many parameters of a model are trained, and how many of them are the head's, if that is tracked."""
+    """How many parameters of a model are trained, and how many of them are the head's, if that is tracked; of
+    an adapted one, whose labels of the target it looked at."""
 
     trainable: int
     head: int | None
+    budget: str | None
 
 
 def _known(model: Model, run: Run) -> Known:
-    head = run.data.params.get("trainable_head")
+    head, budget = run.data.params.get("trainable_head"), run.data.tags.get(LABELLED)
     try:
-        return Known(int(run.data.params["trainable"]), None if head is None else int(head))
+        return Known(int(run.data.params["trainable"]), None if head is None else int(head), budget)
     except (KeyError, ValueError):
         raise SegShiftError(
             f"{model.path}: its MLflow run {run.info.run_id} has no parameter trainable: run segshift track"

@@ -19,6 +19,7 @@ from segshift.table_entries import ScoreTable
 from segshift.tables.table import rounded
 
 CELL, RUN, SUPERSEDED = "segshift.cell", "segshift.run", "segshift.superseded"
+LABELLED = "segshift.labelled"  # of an adapted model: whose labels of the target it looked at
 FORBIDDEN = re.compile(r"[^\w .:/-]")  # in the name of an MLflow metric; class names may have anything
 SENT_FILES = ("scores.csv", "settings.yaml")
 NAME_AXES = ("head", "backbone", "tuning", "adapt", "source", "target", "seed")
@@ -185,6 +186,11 @@ class Syncer:
         self._tag(
             run, {f"segshift.{k}": str(record[k]) for k in ("settings", "code", "device") if k in record}
         )
+        if "budget" in record:
+            collapsed = str(bool(record.get("collapsed"))).lower()
+            self._tag(run, {LABELLED: record["budget"], "segshift.collapsed": collapsed})
+        if record.get("guard"):
+            self._tag(run, {"segshift.guard": record["guard"]})
         if "device_seconds" in record:
             self._metrics(run, {"cost/device_seconds": float(record["device_seconds"])}, ended)
         if record.get("data"):

@@ -31,6 +31,8 @@ DIFFERENCES = (
     "_pct",
 )  # behind a statistic: to the column's best, or the best size's
 LOSS = "dom_shift_loss_pct"
+# Beside an adapted model: see ``tables/controls.py``.
+CONTROLS = ("before", "control", "in_domain", "gap_closed_pct", "control_gap_closed_pct", "labelled")
 PARAMETERS = ("train_params_m", "train_params_printed", "train_params_ft_m", "train_params_dec_m")
 OTHERS = ("rank", "level", "anatomies", "model_printed", "targets")
 COLUMNS = (
@@ -40,6 +42,7 @@ COLUMNS = (
     *PARAMETERS,
     *(name + ending for name in STATISTICS for ending in ("", *DIFFERENCES)),
     LOSS,
+    *CONTROLS,
 )
 INVENTORY = (
     *("anatomy", "dataset_id", "dataset", "modality", "format"),
@@ -93,6 +96,8 @@ class ScoreTable(Scores):
     ``incomplete: drop`` leaves out rows that lack a whole anatomy on purpose. ``parameters``: of which models
     the count of trainable parameters is, where that is not the row's own. ``metric``: what the numbers are;
     ``absent``: what of a class that a volume does not show, ``space``: on which grid, see docs/metrics.md.
+    ``control``: an adaptation that has no rows, as the models before adaptation, but columns beside the rows
+    of others (``tables/controls.py``).
     """
 
     kind: Literal["scores"] = "scores"
@@ -101,6 +106,7 @@ class ScoreTable(Scores):
     subtotals: list[Literal["backbone", "tuning", "head"]] = []
     incomplete: Literal["keep", "drop"] = "keep"
     parameters: dict[str, str] = {}
+    control: str | None = None
     bold: Bold | None = None
     metric: Literal["dice", "iou", "slice_dice", "hd95", "assd", "nsd"] = "dice"
     absent: Literal["skip", "truth_only", "one"] = "skip"
@@ -190,6 +196,9 @@ def check(config: "Config") -> None:
         if entry.across:
             _known(f"{where}: across: no column", [entry.across], entry.columns)
         if isinstance(entry, ScoreTable):
+            _known(f"{where}: control: unknown adapt", [entry.control or "none"], _names(config, "adapt"))
+            if not entry.control and (beside := [key for key in entry.columns if key in CONTROLS]):
+                raise SegShiftError(f"{where}: the column {beside[0]} needs a control: name an adaptation")
             _known(f"{where}: parameters: unknown axis", entry.parameters, AXES)
             _known(f"{where}: bold: no column", entry.bold.columns if entry.bold else [], entry.columns)
             if entry.beside and entry.shown != Shown():

@@ -70,7 +70,8 @@ def write(
     pages: Pages | None = None,
 ) -> list[Table]:
     """Write the tables that there are runs for; ``where`` says what the runs are from."""
-    there = [name for name in names or grid.config.tables if names or has(grid, name, found)]
+    usual = [name for name, entry in grid.config.tables.items() if entry.in_all]
+    there = [name for name in names or usual if names or has(grid, name, found)]
     maker = Maker(grid, found, results, others)
     if others.asked and not names:
         there = [name for name in there if maker.fits(name)]
@@ -79,7 +80,7 @@ def write(
         for ending, text in files.texts(table, grid.config.tables[name], grid.config.labels, pages).items():
             files.write(folder / f"{table.name}.{ending}", text)
     print(f"{len(tables)} tables in {folder}")
-    if lacking := [name for name in grid.config.tables if name not in there and not names]:
+    if lacking := [name for name in usual if name not in there and not names]:
         where = f"{where} or {others.asked}" if others.asked else where
         print(f"{where} has nothing for: {', '.join(lacking)}")
     return list(tables.values())

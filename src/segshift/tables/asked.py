@@ -53,7 +53,7 @@ class Tracked:
     """What a table is made of: scores, counts of trainable parameters, and why a model has no scores.
 
     ``outdated``: models that were made by other code than today's. ``heads``: of ``trainable``, how many are
-    the head's, where that is known.
+    the head's, where that is known. ``budgets``: of adapted models, whose labels of the target they used.
     """
 
     scores: Mapping[Score, Evidence]
@@ -61,6 +61,7 @@ class Tracked:
     failures: Mapping[Model, str]
     outdated: Collection[Model] = ()
     heads: Mapping[Model, int] = field(default_factory=dict)
+    budgets: dict[Model, str] = field(default_factory=dict)
 
 
 def of_grid(grid: Grid, experiments: Iterable[str]) -> list[Asked]:
@@ -136,6 +137,23 @@ def without(asked: Iterable[Asked]) -> tuple[str, ...]:
         if one.left_out:
             reasons.setdefault(one.left_out, {}).setdefault(one.target)
     return tuple(f"Without {', '.join(sorted(targets))}: {reason}." for reason, targets in reasons.items())
+
+
+def budgets(asked: Iterable[Asked], tracked: Tracked) -> str:
+    """Whose labels of the target adapted models looked at, as far as that is known."""
+    found: dict[str, dict[str, None]] = {}
+    for one in asked:
+        if not one.left_out and (budget := tracked.budgets.get(one.model)):
+            found.setdefault(budget, {}).setdefault(one.target)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{budget} on {', '.join(sorted(targets))}" for budget, targets in found.items())
+
+
+def labelled(asked: Iterable[Asked], tracked: Tracked) -> tuple[str, ...]:
+    """The footnote of a number that adapted models have a part in."""
+    told = budgets(asked, tracked)
+    return (f"Labelled patients of the target: {told}.",) if told else ()
 
 
 def not_yet(rows: Collection[Iterable[Asked]]) -> list[str]:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from segshift.entries import Config
 from segshift.grid import Model
-from segshift.table_entries import AXES, DIFFERENCES, LOSS, STATISTICS, ScoreTable
+from segshift.table_entries import AXES, CONTROLS, DIFFERENCES, LOSS, STATISTICS, ScoreTable
+from segshift.tables import controls
 from segshift.tables.asked import Asked, Tracked
 from segshift.tables.draft import Draft, place
 from segshift.tables.table import Column, Number, counted, display
@@ -69,6 +70,8 @@ def _column(key: str, drafts: list[Draft]) -> Column:
         return Column(key, "Rank", "whole")
     if key in COUNTS:
         return Column(key, COUNTS[key], "millions")
+    if key in CONTROLS:
+        return controls.column(key)
     if key == LOSS:
         return Column(key, "Loss %", "percent")
     statistic, ending = split(key)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from segshift.grid import Grid
 from segshift.measures import METRICS
-from segshift.table_entries import LOSS, STATISTICS, ScoreTable
+from segshift.table_entries import CONTROLS, LOSS, STATISTICS, ScoreTable
 from segshift.tables import asked as asking
 from segshift.tables import columns as heads
-from segshift.tables import comparing
+from segshift.tables import comparing, controls
 from segshift.tables.asked import Asked, Tracked
 from segshift.tables.draft import Draft, rows
 from segshift.tables.means import number, part
@@ -28,12 +28,16 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     """
     entry, config = grid.config.tables[name], grid.config
     kept = chosen(entry.where, asked)
-    drafts, said = _possible(entry, rows(entry, kept, config))
+    drafts, said = _possible(entry, controls.rows(entry, rows(entry, kept, config)))
+    beside: list[Asked] = []
     found = heads.columns(entry, drafts, kept, config)
     for row in drafts:
         heads.texts(row, found, config, entry)
         heads.counts(row, found, asked, tracked, entry.parameters, config)
         _numbers(row, entry, found, tracked)
+        others = controls.others(entry, row, kept)
+        controls.fill(entry, row, found, others, tracked)
+        beside += [one for ones in others.values() for one in ones]
         if any(grid.pretrained_on(one.model) == "unknown" for one in row.asked):
             row.put("backbone", row.cells.get("backbone"), (UNKNOWN_PRETRAINING,))
     drafts = _compared(entry, drafts, found)
@@ -42,7 +46,7 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     models = {one.model for one in everything}
     said += asking.by_older_code([model for model in tracked.outdated if model in models])
     said += seeds(everything, tracked)
-    partial = bool(asking.lacks(everything, tracked.scores))
+    partial = bool(asking.lacks([*everything, *beside], tracked.scores))
     if partial and any(column.key == "rank" or heads.split(column.key)[1] for column in found):
         said.append("Ranks and differences are among the rows without a dash.")
     return Table(
@@ -94,7 +98,7 @@ def _numbers(row: Draft, entry: ScoreTable, found: list[Column], tracked: Tracke
     for key in sorted(needed):
         row.put(key, *number(part(row.asked, STATISTICS[key]), tracked, entry.average))
     for column in found:
-        if column.kind == "dice" and column.key not in STATISTICS:
+        if column.kind == "dice" and column.key not in (*STATISTICS, *CONTROLS):
             row.put(column.key, *number(heads.of_pair(column.key, row), tracked))
         if column.key == LOSS:
             comparing.loss(row, "ds", "dg", LOSS)
