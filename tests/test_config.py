@@ -361,9 +361,26 @@ def test_needs_grow_by_half_with_each_attempt(tmp_path):
     assert [needs["mem_mb"](None, attempt) for attempt in (1, 2, 3)] == [1000, 1500, 2000]
     assert [needs["runtime"](wildcards=None, attempt=attempt) for attempt in (1, 2, 3)] == [60, 90, 120]
     fixed = {key: value for key, value in needs.items() if not callable(value)}
-    assert fixed == {k: v for k, v in merged["train"].items() if k not in ("threads", "mem_mb", "runtime")}
+    own_words = {
+        k: v for k, v in merged["train"].items() if k not in ("threads", "mem_mb", "runtime", "grace")
+    }
+    assert fixed == own_words | {"slurm_extra": "--signal=TERM@180"}
     assert (fixed["gpu"], fixed["slurm_partition"]) == (1, "long")
     assert "gpu" not in site.needs(merged, "train", gpu=False)
+
+
+def test_a_site_says_once_what_is_right_for_every_rule(tmp_path):
+    own = tmp_path / "site.yaml"
+    own.write_text(
+        "all: {slurm_partition: gpu, slurm_extra: --nice=5}\n"
+        "prepare: {slurm_partition: cpu}\nevaluate: {grace: 0}\nadapt: {grace: 0, runtime: 2}\n"
+    )
+    merged = site.read(CONFIG / "site.example.yaml", own)
+    partitions = {rule: values["slurm_partition"] for rule, values in merged.items()}
+    assert partitions == {"prepare": "cpu", "train": "gpu", "adapt": "gpu", "evaluate": "gpu"}
+    extra = {rule: site.needs(merged, rule)["slurm_extra"] for rule in merged}
+    assert extra["train"] == "--signal=TERM@180 --nice=5"
+    assert {extra[rule] for rule in ("prepare", "adapt", "evaluate")} == {"--nice=5"}
 
 
 @pytest.mark.parametrize(
@@ -376,6 +393,7 @@ def test_needs_grow_by_half_with_each_attempt(tmp_path):
         ("train: {threads: 0}", "train: threads must be a whole number of at least 1, not 0"),
         ("train: {slurm_partition: 7}", "train: slurm_partition must be text, not 7"),
         ("[train]", "must hold a line"),
+        ("train: {runtime: 4}", "train: a grace of 180 s, .* leaves nothing of a runtime of 4 min"),
     ],
 )
 def test_mistakes_in_a_site(tmp_path, text, sentence):

@@ -33,6 +33,11 @@ class Results:
         return self.root / ".config"
 
     @property
+    def slurm(self) -> Path:
+        """What Slurm said of each job; it exists once jobs were submitted from here."""
+        return self.root / "slurm"
+
+    @property
     def tables(self) -> Path:
         return self.root / "tables"
 

@@ -11,9 +11,11 @@ from typing import Any
 from segshift.config import read_yaml
 from segshift.errors import SegShiftError, unknown
 
-NUMBERS = ("threads", "mem_mb", "runtime", "gpu", "workers", "disk_mb")
+NUMBERS = ("threads", "mem_mb", "runtime", "gpu", "workers", "disk_mb", "grace")
 WORDS = ("gpu_model", "constraint", "qos", "slurm_partition", "slurm_account", "slurm_extra")
 GROWING = ("mem_mb", "runtime")
+ALL = "all"  # keys for every rule
+EARLY = 60  # seconds that Slurm may send a signal before its time
 
 Site = dict[str, dict[str, Any]]
 
@@ -29,8 +31,11 @@ def read(defaults: str | Path, own: str | Path) -> Site:
         SegShiftError: an unknown rule or key, or a value of the wrong kind.
     """
     site: Site = _checked(Path(defaults))
-    for rule, values in (_checked(Path(own), site) if Path(own).exists() else {}).items():
-        site[rule] = site[rule] | values
+    written = _checked(Path(own), site) if Path(own).exists() else {}
+    everywhere, everywhere_here = site.pop(ALL, {}), written.pop(ALL, {})
+    for rule, values in site.items():
+        site[rule] = everywhere | values | everywhere_here | written.get(rule, {})
+        _check_grace(f"{own if rule in written else defaults}: {rule}", site[rule])
     return site
 
 
@@ -38,7 +43,8 @@ def needs(site: Site, rule: str, gpu: bool = True) -> dict[str, Any]:
     """The resources of a rule's jobs, all but threads.
 
     ``mem_mb`` and ``runtime`` are functions of (wildcards, attempt) that grow by half of their value with
-    each attempt, so that a job that ran out of either is not tried again with the same.
+    each attempt, so that a job that ran out of either is not tried again with the same. ``grace`` becomes
+    Slurm's option that sends the job's program a signal before the time limit.
 
     Args:
         site: what ``read`` returned.
@@ -50,12 +56,15 @@ def needs(site: Site, rule: str, gpu: bool = True) -> dict[str, Any]:
     """
     if rule not in site:
         raise unknown("unknown rule", rule, site)
-    left_out = {"threads"} if gpu else {"threads", "gpu", "gpu_model"}
-    return {
+    left_out = {"threads", "grace"} if gpu else {"threads", "grace", "gpu", "gpu_model"}
+    asked = {
         key: _grows(value) if key in GROWING else value
         for key, value in site[rule].items()
         if key not in left_out
     }
+    if grace := site[rule].get("grace"):  # to the step, never to the batch shell, which would end at once
+        asked["slurm_extra"] = f"--signal=TERM@{grace} {site[rule].get('slurm_extra', '')}".strip()
+    return asked
 
 
 def local_gpu() -> bool:
@@ -81,11 +90,20 @@ def _checked(file: Path, known: Site | None = None) -> Site:
     return content
 
 
+def _check_grace(where: str, values: dict[str, Any]) -> None:
+    grace, runtime = values.get("grace", 0), values.get("runtime")
+    if grace and runtime and grace + EARLY >= 60 * runtime:
+        raise SegShiftError(
+            f"{where}: a grace of {grace} s, which Slurm may begin {EARLY} s early, leaves nothing of a "
+            f"runtime of {runtime} min; `grace: 0` sends no signal"
+        )
+
+
 def _check(where: str, key: str, value: Any) -> None:
     if key not in (*NUMBERS, *WORDS):
         raise unknown(f"{where}: unknown key", key, (*NUMBERS, *WORDS))
     if key in WORDS and not isinstance(value, str):
         raise SegShiftError(f"{where}: {key} must be text, not {value!r}")
-    least = 0 if key in ("gpu", "workers") else 1
+    least = 0 if key in ("gpu", "workers", "grace") else 1
     if key in NUMBERS and (not isinstance(value, int) or isinstance(value, bool) or value < least):
         raise SegShiftError(f"{where}: {key} must be a whole number of at least {least}, not {value!r}")

@@ -1,7 +1,9 @@
 # What the rules share: the grid, its folders, input functions of at most three lines, and what jobs need.
 from pathlib import Path
 
-from segshift import grid, lock, site
+from snakemake.logging import logger
+
+from segshift import grid, lock, site, slurm
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.tables import plan
@@ -40,6 +42,9 @@ wildcard_constraints:
 # settings.yaml of every dataset and model. Only a file whose content changed is rewritten: its mtime says what
 # to make again. Not beside a running workflow, whose jobs must find what it started with.
 if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
+    # Jobs of a killed workflow, if there may be any, end before it is looked what there is to do.
+    if RESULTS.slurm.exists() and not workflow.output_settings.dryrun:
+        slurm.wait(Path.cwd(), logger.info)
     grid.write_settings(GRID, RESULTS)
     grid.copy_config(CONFIG, RESULTS)
 CHANGED = grid.changed_data(GRID, RESULTS)
