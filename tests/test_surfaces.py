@@ -100,6 +100,18 @@ def test_surface_distance_agrees_on_shifted_slabs():
     assert surfaces.surface(truth, prediction, (2.0, 1.0, 1.0), 1.0).hd95 == 8.0
 
 
+@pytest.mark.parametrize("limits", [(16, 500), (0.5, 0), (2, 3), (1e-9, 10**9)])
+def test_near_and_far_surfaces_are_measured_alike(monkeypatch, limits):
+    """By the tree, by the transform, or some points by each: to the last bit."""
+    truth, prediction = volumes(3)
+    expected = surfaces.surfaces(truth, prediction, CLASSES, SPACING, 1.0)
+    monkeypatch.setattr(surfaces, "NEAR", limits[0])
+    monkeypatch.setattr(surfaces, "FEW", limits[1])
+    assert surfaces.surfaces(truth, prediction, CLASSES, SPACING, 1.0) == expected
+    for number, one in enumerate(expected, 1):
+        assert one == pytest.approx(by_hand(truth == number, prediction == number, SPACING, 1.0), rel=1e-12)
+
+
 def test_a_known_shift_in_mm():
     """A plane moved by three slices of 2.5 mm; a voxel moved by (1, 2, 2) voxels."""
     one, other = np.zeros((2, 9, 5, 5), bool)
