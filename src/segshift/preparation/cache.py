@@ -133,7 +133,7 @@ def content_key(volume: Volume) -> str:
             total.update(b"none")
             continue
         total.update(f"{array.shape} {array.dtype}\n".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
+        total.update(np.ascontiguousarray(array))
     return total.hexdigest()
 
 

@@ -24,7 +24,8 @@ def fingerprint(raw: np.ndarray, prepared: np.ndarray) -> dict[str, Any]:
         raw: the image as the reader gave it.
         prepared: the image [z, y, x] after the steps; colours [z, y, x, 3] are averaged.
     """
-    total = hashlib.sha256(f"{raw.shape} {raw.dtype}\n".encode() + np.ascontiguousarray(raw).tobytes())
+    total = hashlib.sha256(f"{raw.shape} {raw.dtype}\n".encode())
+    total.update(np.ascontiguousarray(raw))
     codes = signs(prepared if prepared.ndim == 3 else prepared.mean(3))
     packed = "".join(np.packbits(codes == sign).tobytes().hex() for sign in (1, -1))
     return {"voxels": total.hexdigest(), "hash": packed}
