@@ -3,7 +3,6 @@
 Plain Python, no torch.
 """
 
-import sys
 from typing import Any, NamedTuple
 
 from segshift import modules
@@ -34,6 +33,7 @@ class Named(NamedTuple):
     head: str
     combination: Combination
     adapt: str | None = None
+    notes: tuple[str, ...] = ()  # what was asked for and is not there
 
     @property
     def name(self) -> str:
@@ -52,15 +52,15 @@ def of_names(config: Config, names: dict[str, str], classes: int, originals: boo
     Raises:
         SegShiftError: an entry that nobody knows, or that is planned.
     """
-    found = {}
-    for part in PARTS:
-        name, section = names[part], entry(config, part, names[part])
-        found[part] = original(config, part, name) if originals else (name, section)
-    sections = {part: section for part, (_, section) in found.items()}
-    return Named(
-        **{part: name for part, (name, _) in found.items()},
-        combination=Combination(**sections, classes=classes),
-    )
+    sections = {part: entry(config, part, names[part]) for part in PARTS}
+    notes = []
+    for part, name in names.items() if originals else ():
+        if found := original(config, part, name):
+            names = names | {part: found[0]}
+            sections[part] = found[1]
+        else:
+            notes.append(f"{part} {name} has no original variant ({name}{ORIGINAL}): it is counted as it is")
+    return Named(**names, combination=Combination(**sections, classes=classes), notes=tuple(notes))
 
 
 def of_model(grid: Grid, model: Model, originals: bool = False) -> Named:
@@ -93,22 +93,20 @@ def entry(config: Config, part: str, name: str) -> Section:
     return plain | ({"side": entry(config, "backbone", plain["side"])} if plain.get("side") else {})
 
 
-def original(config: Config, part: str, name: str) -> tuple[str, Section]:
-    """Name and section of an entry's original variant: the entry ``<name>_original``, or the same entry with
-    ``original: true`` where its module takes that.
+def original(config: Config, part: str, name: str) -> tuple[str, Section] | None:
+    """Name and section of an entry's original variant, or None where there is none.
 
-    Where there is neither, the entry itself is taken, and a line on stderr says so.
+    It is the entry ``<name>_original``, else the same entry with ``original: true`` where its module takes
+    that. An entry that is called ``…_original`` is its own.
     """
-    if name.endswith(ORIGINAL):
-        return name, entry(config, part, name)
     entries = getattr(config, f"{part}s")
-    if (variant := name + ORIGINAL) in entries and not entries[variant].planned:
+    variant = name if name.endswith(ORIGINAL) else name + ORIGINAL
+    if variant in entries and not entries[variant].planned:
         return variant, entry(config, part, variant)
     section = entry(config, part, name)
     if "original" in modules.parameters(f"{part}s", section["module"])[0]:
         return f"{name} with original: true", section | {"original": True}
-    print(f"{part} {name} has no original variant ({variant}); it is counted as it is", file=sys.stderr)
-    return name, section
+    return None
 
 
 def _plain(found: Entry) -> Section:

@@ -7,6 +7,7 @@ too). What was built for one model is kept for the next, so that a grid costs it
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,6 +57,12 @@ class Network:
 
     backbone: Backbone
     found: set[int]
+
+    def copy(self) -> "Network":
+        """Another one; cheaper than to build it again."""
+        copies: dict[int, Any] = {}
+        backbone = deepcopy(self.backbone, copies)
+        return Network(backbone, {id(copies[one]) for one in self.found if one in copies})
 
     def sizes(self) -> Sizes:
         """Its parameters by part."""
@@ -182,7 +189,7 @@ class Counter:
             whole = self._once(("whole", pair), lambda: tuned(backbone, tuning))
             module = plugins.load("heads", head["module"])
             taps = self._once(("taps", pair, _key(head)), lambda: module.taps(whole.backbone))
-            network = self._once(("network", pair, tuple(taps)), lambda: _used(tuned(backbone, tuning), taps))
+            network = self._once(("network", pair, tuple(taps)), lambda: _used(whole.copy(), taps))
             maps = [network.backbone.maps[tap] for tap in taps]
             key = ("head", _key(head), tuple(maps), classes)
             built = self._once(key, lambda: plugins.build("heads", own(head), maps, classes))

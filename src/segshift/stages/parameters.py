@@ -5,7 +5,8 @@ size once) or for one combination of entries that no experiment need name.
 """
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from segshift import devices
@@ -51,6 +52,7 @@ def run(config: str, results: Results, cells: list[str], options: Options) -> No
             raise SegShiftError(f"{model.path} cannot be counted yet: {', '.join(waiting)} planned")
         named = of_model(grid, model, options.originals)
         chosen.setdefault(named.key, named)
+    _tell(chosen.values())
     counter = Counter(options.batch)
     counted = [(named, count(named, counter, options)) for named in chosen.values()]
     if options.as_json:
@@ -74,6 +76,7 @@ def run_one(config: str, names: dict[str, str], classes: int, options: Options) 
     if classes < 1:
         raise SegShiftError(f"--classes {classes} is less than 1")
     named = of_names(grids.read(config).config, names, classes, options.originals)
+    _tell([named])
     numbers = count(named, Counter(options.batch), options)
     print(json.dumps(numbers) if options.as_json else "\n".join(_table([(named, numbers)], options)))
 
@@ -96,6 +99,12 @@ def count(named: Named, counter: Counter, options: Options) -> Numbers:
 def _waiting(grid: Grid, model: Model) -> list[str]:
     """Planned entries without which a model has no parts; its datasets have classes, which is enough."""
     return [one for one in grid.planned(model) if not one.startswith(("source ", "target "))]
+
+
+def _tell(chosen: Iterable[Named]) -> None:
+    """Each note once, beside what is printed."""
+    for note in dict.fromkeys(note for named in chosen for note in named.notes):
+        print(note, file=sys.stderr)
 
 
 def _identity(named: Named) -> dict[str, str | int]:
