@@ -23,7 +23,7 @@ from segshift import augment
 from segshift.slices import Positions, TrainingSlices, collate
 
 SIZE, BATCH, WARM, BATCHES = 256, 4, 2, 25
-SLOW = 5  # batches of the others, which take longer
+SLOW = 10  # batches of the others, which take longer
 RECIPE = {
     "elastic": {"probability": 0.25, "sigma": 20, "alpha": 1000},
     "structural": {"probability": 0.25, "translate": 10, "rotate": 10, "scale": [0.9, 1.1]},
@@ -110,6 +110,7 @@ def main() -> None:
             print("batchgeneratorsv2 is not installed here and is left out")
         for workers in (0, 1, 2):
             more = {"num_workers": workers, "worker_init_fn": lambda number: torch.set_num_threads(1)}
+            more |= {"prefetch_factor": 1} if workers else {}  # few batches are ready before the clock starts
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
             ours = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
             figures = {
