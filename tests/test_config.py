@@ -86,10 +86,12 @@ def test_only_a_known_checksum_is_written_down():
     weights = configuration.read(CONFIG).weights
     assert {name for name, entry in weights.items() if entry.sha256} == {"lite_medsam"}
     assert weights["lite_medsam"].pretrained_on == "unknown"
-    assert all(entry.url or entry.package for entry in weights.values())
-    # timm's own copies are all called model.safetensors, each in a folder of its own
-    names = {entry.url: (entry.file, "/model.safetensors") for entry in weights.values() if entry.url}
-    assert all(url.endswith(known) for url, known in names.items())
+    assert all(entry.url or entry.hub or entry.package for entry in weights.values())
+    assert all(entry.url.endswith(entry.file) for entry in weights.values() if entry.url)
+    # timm's own copies are all called model.safetensors, each in a repository of its own
+    for entry in (one for one in weights.values() if one.hub):
+        name, revision = entry.hub.removeprefix("timm/").split("@")
+        assert (entry.file, revision) == (f"{name}.safetensors", "main")
 
 
 @pytest.mark.parametrize("file", sorted(CONFIG.glob("*.yaml")), ids=lambda file: file.name)
