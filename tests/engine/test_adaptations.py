@@ -11,12 +11,13 @@ import torch
 from tests.engine.conftest import UNET, VIT_CELL, Fault
 from tests.engine.test_resume import MOMENTS, assert_finished_alike
 
-from segshift import inference
+from segshift import inference, scores
 from segshift.cell import Cell
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared, digest, total_digest
 from segshift.settings import read_settings
 from segshift.slices import VolumeChunks
+from segshift.stages import evaluate
 from segshift.training import Training
 from segshift.watch import Watch
 
@@ -294,3 +295,26 @@ def test_rare_classes_are_counted_in_labels_and_pseudo_labels_alone(trained, mon
     assert (counts[~labelled] != true[~labelled]).any()
     later, _ = seen[12]
     assert (later[~labelled] != counts[~labelled]).any()  # the teacher learned
+
+
+# ---- what it is for -------------------------------------------------------------------------------------
+
+
+def test_finetune_and_self_training_win_over_the_unadapted_model_on_a_strong_shift(trained, capsys):
+    """The target's contrast is inverted. Three of its four training patients are labelled."""
+    long = {"epochs": 8, "augment": {}}
+
+    def dice(path):
+        evaluate.run(path, ["b"], str(trained.root), device="cpu")
+        return scores.dice(scores.read(trained.folder(path) / "scores" / "b.csv"), "b", "test")
+
+    before, after = dice(UNET), {}
+    for name, entry in {
+        "finetune": {"module": "finetune", "labelled": 3},
+        "self_training": {"module": "self_training", "labelled": 3, "threshold": 0.9},
+    }.items():
+        path = trained.add(f"{UNET}/{name}/b", training=long, adaptation=entry)
+        assert trained.fit(path) == 0
+        after[name] = dice(path)
+    assert all(value > before + 10 for value in after.values()), (before, after)
+    assert "labelled patients of b: 3 + 2 validation" in capsys.readouterr().out

@@ -347,3 +347,28 @@ def test_pictures_are_there_once_with_their_steps(project):
     (project.results.tracking / "cursors.json").unlink()
     run(project)
     assert names() == first
+
+
+def test_an_adapted_model_says_whose_labels_it_saw_and_whether_it_collapsed(project):
+    project.complete()
+    told = {"budget": "3 + 5 validation", "collapsed": [2], "guard": "collapsed at epoch 2"}
+    project.journal(ADAPTED)
+    project.record(ADAPTED, **told)
+    run(project)
+    tags = dict(
+        project.sql(
+            "select t.key, t.value from tags t join tags c on c.run_uuid = t.run_uuid "
+            f"where c.key = 'segshift.cell' and c.value = '{ADAPTED}'"
+        )
+    )
+    assert tags["segshift.labelled"] == "3 + 5 validation"
+    assert tags["segshift.collapsed"] == "true"
+    assert tags["segshift.guard"] == "collapsed at epoch 2"
+    keys = {
+        key
+        for (key,) in project.sql(
+            "select t.key from tags t join tags c on c.run_uuid = t.run_uuid "
+            f"where c.key = 'segshift.cell' and c.value = '{ONE}'"
+        )
+    }
+    assert not keys & {"segshift.labelled", "segshift.collapsed", "segshift.guard"}

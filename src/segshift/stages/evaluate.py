@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segshift import config as configuration
-from segshift import examples, grid, inference, raw_labels, scores, scoring
+from segshift import examples, grid, inference, raw_labels, scores, scoring, tracking
 from segshift import model as models
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
@@ -67,6 +67,8 @@ def run(
         raise SegShiftError(f"{path}: not scored: " + "; ".join(f"{name}: {e}" for name, e in failed.items()))
     rows = [row for target in targets for row in scores.read(folder / "scores" / f"{target}.csv")]
     scores.write(folder / "scores.csv", rows)
+    if budget := (tracking.read_record(folder) or {}).get("budget"):
+        print(f"labelled patients of {settings['target']['dataset']}: {budget}", flush=True)
 
 
 def _named(path: str, config: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segshift import augment, grid, pictures, plugins, sampling
+from segshift import augment, grid, pictures, plugins, sampling, watch
 from segshift.errors import SegShiftError
 from segshift.layers.images import Prepare
 from segshift.paths import Results, locate
@@ -62,7 +62,18 @@ def sheet(settings: dict[str, Any], prepared: Prepared) -> Any:
     outlined = _contours(moved, bent, len(classes))
     rows.append((f"augmented, with the contours of their labels: {told}", outlined))
     rows += _frequencies(slices, order, how, classes, rare)
-    return pictures.sheet(settings["cell"], rows)
+    title, told = settings["cell"], _budget(settings, model, prepared)
+    return pictures.sheet(f"{title} (labelled patients of the target: {told})" if told else title, rows)
+
+
+def _budget(settings: dict[str, Any], model: nn.Module, prepared: Prepared) -> str:
+    """Whose labels of the target an adaptation looks at; nothing for a source training."""
+    if "adaptation" not in settings:
+        return ""
+    objective = plugins.build("adaptations", settings["adaptation"], model)
+    patients = [{volume.patient for volume in prepared.volumes(split)} for split in ("train", "validation")]
+    labelled = objective.labelled(sorted(patients[0]), settings["seed"])
+    return watch.budget(objective, len(labelled), len(patients[1]))
 
 
 def _rare(training: dict[str, Any]) -> dict[str, Any]:
