@@ -23,7 +23,8 @@ from segshift.errors import SegShiftError, unknown
 from segshift.paths import Results
 
 CELL_AXES = ("source", "backbone", "tuning", "head", "seed")
-NO_IDENTITY = ("classes", "modality", "lost_labels", "accept")  # of a dataset: no model is another by these
+CHECKS = ("lost_labels", "accept")  # of a dataset: what may pass, not what the data are
+NO_IDENTITY = ("classes", "modality", *CHECKS)  # of a dataset: no model is another by these
 
 
 class Model(NamedTuple):
@@ -414,6 +415,17 @@ def changed_data(grid: Grid, results: Results) -> set[str]:
     changed = set()
     for name in grid.datasets():
         file = results.data(name) / "manifest.json"
-        if file.exists() and json.loads(file.read_text())["settings"] != render(grid.dataset_settings(name)):
-            changed.add(str(file))
+        if file.exists():
+            settings = json.loads(file.read_text())["settings"]
+            if not same_data(settings, render(grid.dataset_settings(name))):
+                changed.add(str(file))
     return changed
+
+
+def same_data(settings: str, others: str) -> bool:
+    """True if two texts of a dataset's settings give the same data: they differ at most in what may pass."""
+    if settings == others:
+        return True
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    first, second = ({**yaml.load(text, loader), **dict.fromkeys(CHECKS)} for text in (settings, others))
+    return first == second

@@ -113,10 +113,12 @@ def test_many_volumes_are_compared_in_blocks(monkeypatch):
 
 
 def test_only_what_is_prepared_from_todays_entry_is_compared(tmp_path):
-    for name, settings in (("today", "a: 1\n"), ("yesterday", "a: 2\n"), ("broken", None)):
+    texts = {"today": "a: 1\n", "stricter": "a: 1\naccept: [x]\n", "yesterday": "a: 2\n", "broken": None}
+    for name, settings in texts.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "settings.yaml").write_text("a: 1\n")
         text = "{" if settings is None else json.dumps({"settings": settings})
         (tmp_path / name / "manifest.json").write_text(text)
-    found = leakage.prepared(tmp_path, ["today", "yesterday", "broken", "never"])
-    assert list(found) == ["today"]
+    found = leakage.prepared(tmp_path, [*texts, "never"])
+    assert list(found) == ["today", "stricter"]
+    assert found["stricter"]["settings"] == "a: 1\n"  # what is accepted today

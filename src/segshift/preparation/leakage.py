@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from segshift.errors import SegShiftError
+from segshift.grid import same_data
 from segshift.preparation.fingerprints import NEAR, distances
 from segshift.prepared import SPLITS
 
@@ -157,6 +158,6 @@ def prepared(data: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
             settings = (data / name / "settings.yaml").read_text()
         except (FileNotFoundError, ValueError):
             continue
-        if manifest["settings"] == settings:
-            found[name] = manifest
+        if same_data(manifest["settings"], settings):
+            found[name] = manifest | {"settings": settings}  # what is accepted today counts
     return found
