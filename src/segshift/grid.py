@@ -7,11 +7,10 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -20,66 +19,11 @@ from segshift import config as configuration
 from segshift import records
 from segshift.entries import AXES, BACKBONES, Config, Entry, Training, matches
 from segshift.errors import SegShiftError, unknown
+from segshift.identity import CELL_AXES, Expanded, LeftOut, Model, Score
 from segshift.paths import Results
 
-CELL_AXES = ("source", "backbone", "tuning", "head", "seed")
 CHECKS = ("lost_labels", "accept")  # of a dataset: what may pass, not what the data are
 NO_IDENTITY = ("classes", "modality", *CHECKS)  # of a dataset: no model is another by these
-
-
-class Model(NamedTuple):
-    """One folder below ``results/runs``: a trained cell, or a cell adapted to a target."""
-
-    source: str
-    backbone: str
-    tuning: str
-    head: str
-    seed: int
-    adapt: str | None = None
-    target: str | None = None
-
-    @property
-    def cell(self) -> "Model":
-        """The trained cell: itself, or what it was adapted from."""
-        return Model(*self[:5])
-
-    @property
-    def path(self) -> str:
-        return "/".join(str(part) for part in self if part is not None)
-
-    @property
-    def dataset(self) -> str:
-        """The dataset that it learns from."""
-        return self.target or self.source
-
-    @classmethod
-    def parse(cls, path: str) -> "Model":
-        """The inverse of ``path``."""
-        *axes, seed = (parts := path.split("/"))[:5]
-        return cls(*axes, int(seed), *parts[5:])
-
-
-class Score(NamedTuple):
-    """A model and a dataset that it is tested on."""
-
-    model: Model
-    target: str
-
-
-class LeftOut(NamedTuple):
-    """A score that an experiment does not have on purpose, and why."""
-
-    model: Model
-    target: str
-    reason: str
-
-
-@dataclass
-class Expanded:
-    """An experiment's scores, and those that it does not have on purpose."""
-
-    scores: list[Score] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
 
 
 class Grid:
