@@ -142,17 +142,25 @@ class Counter:
         Raises:
             SegShiftError: parts that do not fit.
         """
-        model, _ = self.build(combination)
-        backbone, head, taps = model.backbone, model.head, model.taps
-        done = self._once(("pass", id(backbone), tuple(taps)), lambda: self._forward(backbone, taps))
-        learned = tuple(one.requires_grad for one in done.maps)
-        maps = [backbone.maps[tap] for tap in taps]
-        decoded = self._once(("pass", id(head), learned), lambda: self._decode(head, maps, learned))
+        done, decoded = self.passes(combination)
         kept = done.kept.bytes + decoded.kept.bytes
         for ours, theirs in zip(done.maps, decoded.maps, strict=True):
             if ours in done.kept and theirs in decoded.kept:
                 kept -= theirs.untyped_storage().nbytes()  # one map, kept by both
         return Count.of(self.sizes(combination), done.flops + decoded.flops, kept)
+
+    def passes(self, combination: Combination) -> tuple[Pass, Pass]:
+        """The forward passes of a model's tuned backbone and of its head.
+
+        Raises:
+            SegShiftError: parts that do not fit.
+        """
+        model, _ = self.build(combination)
+        backbone, head, taps = model.backbone, model.head, model.taps
+        done = self._once(("pass", id(backbone), tuple(taps)), lambda: self._forward(backbone, taps))
+        learned = tuple(one.requires_grad for one in done.maps)
+        maps = [backbone.maps[tap] for tap in taps]
+        return done, self._once(("pass", id(head), learned), lambda: self._decode(head, maps, learned))
 
     def count_backbone(self, entry: Section) -> Count:
         """Count a backbone alone, with all its maps, as it is trained whole."""

@@ -5,8 +5,8 @@ attend to all positions, the other every channel to all channels; both are summe
 is 384 in the thesis's DA head and 120 in its small one, inside the attention too.
 
 The paper's two auxiliary classifiers are counted by the thesis but never reach a mask: they are frozen here,
-and so is the bias of the keys, which the softmax over positions cancels. ``original: true`` leaves all three
-trainable, though no gradient but rounding ever reaches them.
+and so is the bias of the keys, which the softmax over positions cancels. ``original: true`` leaves
+classifiers and bias trainable, though no gradient but rounding ever reaches them.
 """
 
 import torch
