@@ -17,15 +17,20 @@ help: ## what there is
 
 install: .venv/installed ## the environment alone
 
-demo: install ## phantoms, a real foundation model and the ranked table, in minutes on two cores
-	@segshift phantom demo/raw --domains t1_a t1_b t2
-	@snakemake --directory demo --config folder=../config/demo --quiet rules host
+demo: install ## phantoms, a real foundation model, ranked tables and what they say, in minutes on two cores
+	@segshift phantom demo/raw --slices 6
+	@python workflow/demo.py --directory demo --config folder=../config/demo
 	@segshift show --config config/demo --results demo/results
 
 # The workflow's tests start their own processes, two at a time, so they run alone.
 test: install ## all tests
-	@python -m pytest -n 2 --dist loadgroup -m "not workflow"
+	@python -m pytest -n 2 --dist loadgroup -m "not workflow and not slurm"
 	@python -m pytest -m workflow
+
+# Installs Slurm from the system's packages where it is missing and may.
+cluster: install ## tests on a real Slurm on this machine
+	@tests/workflow/cluster/install
+	@CI=true python -m pytest -m slurm
 
 check: install ## format, lint and import contracts
 	ruff format --check .
@@ -36,4 +41,4 @@ check: install ## format, lint and import contracts
 bench: install ## speed and memory, as ratios against a baseline in the same run
 	@for file in benchmarks/*.py; do echo "$$file"; python $$file || exit 1; done
 
-.PHONY: help install demo test check bench
+.PHONY: help install demo test cluster check bench

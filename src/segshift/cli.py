@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from segshift import __version__, data_verbs
+from segshift import __version__, data_verbs, warm
 from segshift.errors import SegShiftError
 
 Arguments = argparse.Namespace
@@ -23,6 +23,8 @@ CELL = "source/backbone/tuning/head/seed, with /adapt/target behind it if adapte
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; bad input is one sentence on stderr and exit code 1."""
+    if words is None and warm.VARIABLE in os.environ and (code := warm.ask(sys.argv[1:])) is not None:
+        return code
     arguments = parser().parse_args(words)
     try:
         code = arguments.run(arguments) or 0
@@ -58,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
             option(sub)
         return sub
 
-    sub = verb("phantom", "Write synthetic brain volumes of several scanners, as HDF5.", _phantom)
-    sub.add_argument("folder", type=Path, help="where to; one folder a scanner is made in it")
+    sub = verb("phantom", "Write made-up patients of four anatomies, as raw data.", _phantom)
+    sub.add_argument("folder", type=Path, help="where to; a folder for each scanner is made in it")
     for name, default, text in (
         ("seed", 0, "of all patients"),
         ("size", 56, "pixels of a slice's side"),
@@ -70,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         text = f"{text} (default: {default})"
         sub.add_argument(f"--{name}", type=int, default=default, metavar="NUMBER", help=text)
-    sub.add_argument("--domains", nargs="+", metavar="DOMAIN", help="scanners (default: all four)")
+    sub.add_argument("--domains", nargs="+", metavar="DOMAIN", help="scanners (default: all)")
 
     verb("cells", "List every cell with its state.", _cells, _folder, _config, _experiments).add_argument(
         "--json", action="store_true", help="the same as JSON"

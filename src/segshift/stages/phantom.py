@@ -1,19 +1,20 @@
-"""``segshift phantom FOLDER``: brain phantoms (see ``phantoms.py``) as raw data in the lab's HDF5 layout.
+"""``segshift phantom FOLDER``: phantoms (``segshift.phantoms``) as raw data in the layouts of real datasets.
 
-``FOLDER/brain_<domain>/data_{train,validation,test}.hdf5``, to be read by ``datasets/hdf5_stack.py``;
-``FOLDER/phantom.json``, written last, says what they were made from.
+``FOLDER/brain_<domain>`` and ``FOLDER/prostate_<domain>`` in the lab's HDF5 layout, ``FOLDER/spine_<domain>``
+as PNG, ``FOLDER/tumor`` as NIfTI; ``FOLDER/phantom.json`` says what they were made from.
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from segshift import modules, phantoms
 from segshift.errors import SegShiftError, unknown
+from segshift.phantoms import layouts
+
+SPLITS = ("train", "validation", "test")
 
 
 def run(
@@ -27,7 +28,9 @@ def run(
     test: int = 4,
     domains: Sequence[str] = tuple(phantoms.DOMAINS),
 ) -> None:
-    """Make phantoms; does nothing where the same ones lie already, and makes all again where others do.
+    """Make phantoms; domains that lie there, made with the same settings, are left alone.
+
+    With other settings or other code all are made again.
 
     Args:
         folder: where to; made if need be.
@@ -42,41 +45,29 @@ def run(
     Raises:
         SegShiftError: an unknown domain, a number that is too small, or nilearn is not installed.
     """
-    counts = {"train": train, "validation": validation, "test": test}
-    settings = {"seed": seed, "size": size, "slices": slices, **counts, "domains": list(domains)}
-    _check(settings)
-    # with other code the same settings give other brains
-    settings["code"] = modules.code_digest([Path(phantoms.__file__)])
+    settings = {"seed": seed, "size": size, "slices": slices}
+    settings |= dict(zip(SPLITS, (train, validation, test), strict=True))
+    _check(settings, domains)
+    # with other code the same settings give other patients
+    settings["code"] = modules.code_digest(Path(phantoms.__file__).parent.glob("*.py"))
     folder, record = Path(folder), Path(folder) / "phantom.json"
-    files = [_file(folder, domain, split) for domain in domains for split in counts]
-    if record.is_file():
-        before = json.loads(record.read_text())
-        if before == settings and all(file.is_file() for file in files):
-            print(f"phantom: {folder} is up to date", flush=True)
-            return
-        record.unlink()
-        _remove(folder, before["domains"])
-    done, total = 0, len(domains) * sum(counts.values())
-    for domain in domains:
-        first = 0
-        for split, count in counts.items():
-            scans = []
-            for index in range(first, first + count):
-                scans.append(phantoms.volume(domain, index, seed=seed, size=size, slices=slices))
-                done += 1
-                print(f"phantom: {done}/{total} brain_{domain}, patient {index}, {split}", flush=True)
-            patients = [f"{domain}_{index:03d}" for index in range(first, first + count)]
-            _write(_file(folder, domain, split), scans, patients)
-            first += count
-    part = record.with_name("phantom.json.part")
-    part.write_text(json.dumps(settings, indent=1) + "\n")
-    part.replace(record)
+    made = _made(folder, record, settings)
+    wanted = [domain for domain in domains if domain not in made]
+    if not wanted:
+        print(f"phantom: {folder} is up to date", flush=True)
+    progress = _Progress(len(wanted) * (train + validation + test))
+    for domain in wanted:
+        _make(folder, domain, settings, progress)
+        made.append(domain)
+        part = record.with_name("phantom.json.part")
+        part.write_text(json.dumps(settings | {"domains": made}, indent=1) + "\n")
+        part.replace(record)
 
 
-def _check(settings: dict[str, Any]) -> None:
-    if not settings["domains"]:
+def _check(settings: dict[str, Any], domains: Sequence[str]) -> None:
+    if not domains:
         raise SegShiftError("domains is empty")
-    for domain in settings["domains"]:
+    for domain in domains:
         if domain not in phantoms.DOMAINS:
             raise unknown("unknown phantom domain", domain, phantoms.DOMAINS)
     least = {"seed": 0, "size": 16, "slices": 1, "train": 1, "validation": 1, "test": 1}
@@ -85,33 +76,62 @@ def _check(settings: dict[str, Any]) -> None:
             raise SegShiftError(f"{name} is {settings[name]}, it must be at least {smallest}")
 
 
-def _file(folder: Path, domain: str, split: str) -> Path:
-    return folder / f"brain_{domain}" / f"data_{split}.hdf5"
-
-
-def _remove(folder: Path, domains: list[str]) -> None:
-    """Take away what an earlier call made, so that no domain of other settings stays beside the new ones."""
+def _made(folder: Path, record: Path, settings: dict[str, Any]) -> list[str]:
+    """Domains that lie there whole, made with these settings. What was made with others is taken away."""
+    if not record.is_file():
+        return []
+    before = json.loads(record.read_text())
+    domains = before.pop("domains")
+    if before == settings:
+        return [
+            domain for domain in domains if all((folder / file).is_file() for file in _files(domain, before))
+        ]
+    record.unlink()
+    for file in {file for domain in domains for file in _files(domain, before)}:
+        (folder / file).unlink(missing_ok=True)
     for domain in domains:
-        for split in ("train", "validation", "test"):
-            _file(folder, domain, split).unlink(missing_ok=True)
-        made = folder / f"brain_{domain}"
-        if made.is_dir() and not any(made.iterdir()):
-            made.rmdir()
+        root = folder / layouts.folder(domain, phantoms.DOMAINS[domain])
+        for path in sorted([root, *root.rglob("*")], reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+    return []
 
 
-def _write(file: Path, scans: list[tuple[np.ndarray, np.ndarray, tuple]], patients: list[str]) -> None:
-    """One split in the lab's layout: slices of all volumes stacked, one entry a volume for the rest."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
-    images, labels, spacings = zip(*scans, strict=True)
-    try:
-        with h5py.File(part, "w") as content:
-            content["images"], content["labels"] = np.concatenate(images), np.concatenate(labels)
-            for key, axis in (("nz", 0), ("ny", 1), ("nx", 2)):
-                content[key] = np.array([image.shape[axis] for image in images])
-            for key, axis in (("pz", 0), ("py", 1), ("px", 2)):
-                content[key] = np.array([spacing[axis] for spacing in spacings])
-            content.create_dataset("patients", data=patients, dtype=h5py.string_dtype())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+def _files(domain: str, settings: dict[str, Any]) -> list[Path]:
+    splits = {split: [name for _, name in ones] for split, ones in _patients(domain, settings)}
+    return layouts.files(domain, phantoms.DOMAINS[domain], splits, settings["slices"])
+
+
+def _patients(domain: str, settings: dict[str, Any]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """Each split with the numbers and names of its patients."""
+    first, name = 0, layouts.FOLDERS.get(domain, domain)
+    for split in SPLITS:
+        numbers = range(first, first + settings[split])
+        yield split, [(number, f"{name}_{number:03d}") for number in numbers]
+        first += settings[split]
+
+
+def _make(folder: Path, domain: str, settings: dict[str, Any], progress: "_Progress") -> None:
+    """All splits of a domain."""
+    anatomy = phantoms.DOMAINS[domain]
+    root = folder / layouts.folder(domain, anatomy)
+    root.mkdir(parents=True, exist_ok=True)
+    drawn = {key: settings[key] for key in ("seed", "size", "slices")}
+    for split, patients in _patients(domain, settings):
+        scans = []
+        for number, _ in patients:
+            scans.append(phantoms.volume(domain, number, **drawn))
+            progress.tell(f"{root.name}, {domain}, patient {number}, {split}")
+        layouts.WRITERS[anatomy](root, domain, split, [name for _, name in patients], scans)
+
+
+class _Progress:
+    """How many patients are made, and how long the others will take."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.started = total, 0, time.monotonic()
+
+    def tell(self, what: str) -> None:
+        self.done += 1
+        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        print(f"phantom: {self.done}/{self.total} {what}, {left:.0f} s left", flush=True)

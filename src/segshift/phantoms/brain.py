@@ -18,7 +18,8 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-from segshift.errors import SegShiftError, unknown
+from segshift.errors import SegShiftError
+from segshift.phantoms.scanner import Scanner, scan
 
 CLASSES = ("background", "ventricles", "cortical gray matter", "white matter", "deep gray matter")
 FIELD_OF_VIEW = 224.0  # mm, of a slice
@@ -32,76 +33,54 @@ T2 = dict(vent=0.98, gm=0.58, wm=0.36, deep=0.46, scsf=0.95, skull=0.05, scalp=0
 FLAIR = dict(vent=0.12, gm=0.72, wm=0.55, deep=0.62, scsf=0.18, skull=0.06, scalp=0.80, marrow=0.50)
 
 
-@dataclass(frozen=True)
-class Domain:
+@dataclass(frozen=True, kw_only=True)
+class Domain(Scanner):
     """A contrast and a scanner.
 
     ``real`` is the share of the template's own T1 voxels in the image, ``texture`` how much of their
-    deviation from the tissue means is added; ``blur`` in pixels of a 64-pixel slice (rows, columns);
-    ``ghost`` the strength of a copy shifted along the rows.
+    deviation from the tissue means is added.
     """
 
     intensities: dict[str, float]
     real: float = 0.0
     texture: float = 0.0
-    gamma: float = 1.0
-    bias: float = 0.0
-    noise: float = 0.0
-    blur: tuple[float, float] = (0.0, 0.0)
-    view: float = 1.0
-    ghost: float = 0.0
 
 
 # The order counts: a domain's place in it is part of its patients' seeds.
 DOMAINS = {
-    "t1_a": Domain(T1, real=0.65, bias=0.10, noise=0.02),
-    "t1_b": Domain(T1, real=0.65, gamma=1.5, bias=0.35, noise=0.06, blur=(0.8, 0.2), view=1.08, ghost=0.10),
-    "t2": Domain(T2, texture=-0.9, bias=0.15, noise=0.03, blur=(0.3, 0.3), ghost=0.03),
-    "flair": Domain(FLAIR, texture=0.5, bias=0.2, noise=0.035, blur=(0.5, 0.5), view=0.95, ghost=0.03),
+    "t1_a": Domain(intensities=T1, real=0.65, bias=0.10, noise=0.02),
+    "t1_b": Domain(
+        intensities=T1, real=0.65, gamma=1.5, bias=0.35, noise=0.06, blur=(0.8, 0.2), view=1.08, ghost=0.10
+    ),
+    "t2": Domain(intensities=T2, texture=-0.9, bias=0.15, noise=0.03, blur=(0.3, 0.3), ghost=0.03),
+    "flair": Domain(
+        intensities=FLAIR, texture=0.5, bias=0.2, noise=0.035, blur=(0.5, 0.5), view=0.95, ghost=0.03
+    ),
 }
 
 
 def volume(
-    domain: str, index: int, *, seed: int = 0, size: int = 56, slices: int = 8
+    domain: str, index: int, *, seed: int, size: int, slices: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """One patient's scan.
-
-    Args:
-        domain: a key of ``DOMAINS``.
-        index: which patient of the domain.
-        seed: of all patients.
-        size: pixels of a slice's side.
-        slices: axial slices, from the top of the brain stem to the top of the ventricles.
-
-    Returns:
-        Image float32 [slices, size, size] in [0, 1], row 0 anterior; label uint8 of the same shape; spacing
-        (z, y, x) in mm.
-
-    Raises:
-        SegShiftError: an unknown domain, or nilearn is not installed.
-    """
-    if domain not in DOMAINS:
-        raise unknown("unknown phantom domain", domain, DOMAINS)
+    """One patient's scan, see ``phantoms.volume``: from brain stem to the top of the ventricles."""
     scanner = DOMAINS[domain]
     random = np.random.default_rng([seed, list(DOMAINS).index(domain), index])
     pixel = FIELD_OF_VIEW / size * scanner.view * random.normal(1, 0.02)
-    places = _warp(_grid(random, pixel, size, slices), random)
-    head = _Head(_smoothed(size), places)
-    label = (
-        np.stack([head.background, *(head.tissue[name] for name in TISSUES[:4])]).argmax(0).astype(np.uint8)
-    )
-    image = _paint(head, scanner, random, pixel)
+    places = warp(grid(random, pixel, size, slices), random)
+    head = Head(smoothed(size), places)
+    image = paint(head, scanner, random, pixel)
     spacing = ((HIGHEST - LOWEST) / max(slices - 1, 1), pixel, pixel)
-    return _scan(image, scanner, random), label, spacing
+    return scan(image, scanner, random), head.label, spacing
 
 
-class _Head:
+class Head:
     """The template's maps at the places of a patient's voxels."""
 
     def __init__(self, maps: dict[str, np.ndarray], places: np.ndarray) -> None:
         def at(name: str, outside: float = 0) -> np.ndarray:
             return ndimage.map_coordinates(maps[name], places, order=1, mode="constant", cval=outside)
 
+        self.places = places
         self.tissue = {name: np.clip(at(name), 0, 1) for name in TISSUES}
         self.distance = at("distance", outside=40)  # mm to the brain, 0 inside
         self.t1, self.texture = at("t1"), at("texture")
@@ -109,9 +88,11 @@ class _Head:
         rim = (self.distance < 3.5) & (self.distance > 0)
         self.tissue["scsf"] = np.clip(self.tissue["scsf"] + rim * (1 - inside), 0, 1)
         self.background = np.clip(1 - sum(self.tissue[name] for name in TISSUES[:4]), 0, 1)
+        every = [self.background, *(self.tissue[name] for name in TISSUES[:4])]
+        self.label = np.stack(every).argmax(0).astype(np.uint8)
 
 
-def _grid(random: np.random.Generator, pixel: float, size: int, slices: int) -> np.ndarray:
+def grid(random: np.random.Generator, pixel: float, size: int, slices: int) -> np.ndarray:
     """Template x, y, z (mm, and voxels of 1 mm) of each voxel of a slightly turned, scaled and moved head."""
     heights = np.linspace(LOWEST, HIGHEST, slices) + random.uniform(-3, 3)
     across = (np.arange(size) - (size - 1) / 2) * pixel
@@ -125,7 +106,7 @@ def _grid(random: np.random.Generator, pixel: float, size: int, slices: int) -> 
     return np.stack([MIDDLE + x + random.normal(0, 3), 116 - y + random.normal(0, 3), z])  # row 0 is anterior
 
 
-def _warp(places: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def warp(places: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Two smooth warps, coarse and fine (amplitude in mm), then ventricles pulled in or out."""
     x, y, z = places
     extent = _template()["t1"].shape
@@ -143,7 +124,7 @@ def _warp(places: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.stack([MIDDLE + (x - MIDDLE) * factor, 120 + (y - 120) * (1 + 0.5 * (factor - 1)), z])
 
 
-def _paint(head: _Head, scanner: Domain, random: np.random.Generator, pixel: float) -> np.ndarray:
+def paint(head: Head, scanner: Domain, random: np.random.Generator, pixel: float) -> np.ndarray:
     """Tissue intensities, with the patient's own shifts, texture, skull and scalp."""
     level = {name: value + random.normal(0, 0.02) for name, value in scanner.intensities.items()}
     image = sum(head.tissue[name] * level[name] for name in TISSUES)
@@ -182,27 +163,8 @@ def _cover(
     return image * (1 - in_bone) + in_bone * (1 - in_skin) * skull + in_skin * (1 - in_air) * level["scalp"]
 
 
-def _scan(image: np.ndarray, scanner: Domain, random: np.random.Generator) -> np.ndarray:
-    """The scanner: gamma, blur, bias field, ghost, Rician noise; then percentiles 1 to 99 to [0, 1]."""
-    slices, size, _ = image.shape
-    image = np.clip(image, 0, 1.3) ** scanner.gamma
-    image = ndimage.gaussian_filter(image, (0, *(blur * size / 64 for blur in scanner.blur)))
-    across = np.linspace(-1, 1, size)
-    z, y, x = np.meshgrid(np.linspace(-1, 1, slices), across, across, indexing="ij")
-    bias = random.normal(0, 1, 5) * scanner.bias
-    fields = (x, y, x * y, x * x - y * y, 0.5 * z)
-    image = image * np.exp(sum(factor * field for factor, field in zip(bias, fields, strict=True)))
-    if scanner.ghost:
-        strength = scanner.ghost * random.uniform(0.3, 1)
-        image = image + strength * np.roll(image, int(size * random.uniform(0.35, 0.5)), 1)
-    real, imaginary = random.normal(0, scanner.noise, (2, *image.shape))
-    image = np.sqrt((image + real) ** 2 + imaginary**2)
-    low, high = np.percentile(image, [1, 99])
-    return np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
-
-
 @cache
-def _smoothed(size: int) -> dict[str, np.ndarray]:
+def smoothed(size: int) -> dict[str, np.ndarray]:
     """The template for a pixel size, smoothed against aliasing; distances stay sharp."""
     width = FIELD_OF_VIEW / size * 0.36
     return {
