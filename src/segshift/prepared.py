@@ -4,7 +4,8 @@
 volume in colour [z, y, x, 3]; what reads it gets the channels before the rows),
 ``label`` uint8 [z, y, x], one slice a chunk, ``counts`` uint32 [z, classes] (pixels of each class in each
 slice), and attributes ``patient``, ``spacing``, ``affine``, ``raw_shape`` and ``raw_affine`` (of the array
-as its file had it). ``manifest.json`` describes them and carries the digest of all decoded arrays, so that
+as its file had it); of the splits that are scored also the label on that raw grid, see
+``raw_labels.py``. ``manifest.json`` describes them and carries the digest of all decoded arrays, so that
 two files of the same content are the same data however HDF5 laid out their bytes.
 """
 

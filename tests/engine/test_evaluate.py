@@ -209,7 +209,7 @@ def test_one_target_that_fails_does_not_stop_the_others(damaged, capsys):
     assert f"{UNET}: not scored: b: " in sentence
     assert "test.h5 cannot be read" in sentence
     assert "missing: no " in sentence
-    assert [file.name for file in (folder / "scores").iterdir()] == ["a.csv"]
+    assert [file.name for file in (folder / "scores").glob("*.csv")] == ["a.csv"]
     assert not (folder / "scores.csv").exists()
 
 
