@@ -1,10 +1,12 @@
 """``segshift tabulate``: tables, from what MLflow tracked, checked against the score files."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segshift import grid as grids
+from segshift import story
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model, Score
 from segshift.measures import Shown
@@ -163,7 +165,8 @@ def _sentence(lost: list[Score], tracked: Tracked) -> str:
 
 
 def show(config_folder: str | Path, results: Results) -> None:
-    """Print every table in the configuration's order, where the files are, and how to look at the runs."""
+    """Print every table in the configuration's order, what they say if ``story.yaml`` asks for it, where the
+    files are, and how to look at the runs."""
     grid = grids.read(config_folder)
     names = [*(f"table_{name}" for name in grid.config.tables), *grid.experiments]
     tables = [file for name in names if (file := results.tables / f"{name}.md").exists()]
@@ -173,6 +176,8 @@ def show(config_folder: str | Path, results: Results) -> None:
         )
     for file in tables:
         print(file.read_text())
+    for number, sentence in enumerate(story.sentences(config_folder, results), 1):
+        print(textwrap.fill(f"{number}. {sentence}", 100, subsequent_indent="   "), end="\n\n")
     print(f"Tables: {results.tables}")
     if results.report.exists():
         print(f"Report: {results.report}")
