@@ -1,11 +1,18 @@
 """What `evaluation` in project.yaml may say, and that it reaches `segshift evaluate` unchanged."""
 
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from segshift import cli
+from segshift import cli, config
+from segshift.errors import SegShiftError
 from segshift.evaluation import Asked, Evaluation
 from segshift.measures import ABSENT, METRICS, key
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_nothing_written_is_dice_and_iou_on_the_prepared_grid():
@@ -42,7 +49,7 @@ def test_words_say_the_same(written):
 def test_a_tolerance_by_anatomy():
     evaluation = Evaluation(metrics=["nsd"], tolerance={"brain": 1, "prostate": 2.5})
     assert evaluation.asked("prostate").tolerance == 2.5
-    with pytest.raises(Exception, match="tolerance has no number for the anatomy 'spine'"):
+    with pytest.raises(SegShiftError, match="tolerance has no number for the anatomy 'spine'"):
         evaluation.asked("spine")
 
 
@@ -64,3 +71,24 @@ def test_names_of_means_are_distinct():
     assert len(set(names)) == len(names) == 36
     assert key("dice") == "dice"
     assert key("hd95", "truth_only", "native") == "native/hd95_truth_only"
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("{metrics: [hd96]}", "project.yaml: evaluation: metrics: 0: input should be 'dice'"),
+        ("{metric: [hd95]}", "evaluation: unknown key 'metric'; did you mean 'metrics'"),
+        ("[hd95]", "project.yaml: evaluation: input should be"),
+        ("{tolerance: {brian: 1}}", "evaluation: tolerance: unknown anatomy 'brian'; did you mean 'brain'"),
+        ("{tolerance: {}}", "evaluation: tolerance has no number for the brain"),
+    ],
+)
+def test_mistakes_are_sentences_before_the_first_job(tmp_path, written, sentence):
+    folder = shutil.copytree(ROOT / "config/demo", tmp_path / "config")
+    file = folder / "project.yaml"
+    file.write_text(file.read_text() + f"evaluation: {written}\n")
+    with pytest.raises(SegShiftError, match=re.escape(sentence)):
+        config.read(folder)
+    if "tolerance" not in written:
+        with pytest.raises(SegShiftError, match=re.escape(sentence)):
+            config.evaluation(folder)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from segshift import scores
@@ -16,6 +18,40 @@ def test_rows_read_back_to_the_last_bit(tmp_path):
     text = (tmp_path / "s.csv").read_text()
     assert text.startswith("target,split,checkpoint,volume,patient,class,tp,fp,fn,dice,iou,loss,model,data\n")
     assert list(tmp_path.iterdir()) == [tmp_path / "s.csv"]
+
+
+def test_columns_are_there_where_a_row_has_something_to_say(tmp_path):
+    """And read back, with what is empty in other rows."""
+    plain = row("v", "gray", 50.0)
+    measured = replace(plain, hd95=1 / 3, nsd=None, tolerance=1.0, missed=99.5)
+    rows = [measured, replace(plain, space="native"), row("v", "all", None, loss=0.5)]
+    scores.write(tmp_path / "s.csv", rows)
+    assert scores.read(tmp_path / "s.csv") == rows
+    header = (tmp_path / "s.csv").read_text().split("\n", 1)[0]
+    assert header == ",".join([*scores.COLUMNS, "space", "hd95", "tolerance", "missed"])
+    text = (tmp_path / "s.csv").read_text()
+    (tmp_path / "s.csv").write_text(text.replace("space,hd95", "hd95,space"))
+    with pytest.raises(SegShiftError, match="its columns are .*hd95,? space"):
+        scores.read(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize(
+    ("counts", "skip", "truth_only", "one"),
+    [
+        ((3, 1, 2), 100 * 6 / 9, 100 * 6 / 9, 70.0),
+        ((0, 0, 0), None, None, 100.0),
+        ((0, 4, 0), 0.0, None, 20.0),
+        ((0, 0, 4), 0.0, 0.0, 20.0),
+    ],
+)
+def test_rules_for_absent_classes(counts, skip, truth_only, one):
+    dice = None if counts == (0, 0, 0) else 200 * counts[0] / (2 * counts[0] + counts[1] + counts[2])
+    found = replace(row("v", "gray", dice), tp=counts[0], fp=counts[1], fn=counts[2])
+    assert [scores.value(found, "dice", absent) for absent in ("skip", "truth_only", "one")] == [
+        skip,
+        truth_only,
+        one,
+    ]
 
 
 def test_dice_is_the_mean_over_classes_then_over_volumes():

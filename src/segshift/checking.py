@@ -127,7 +127,7 @@ def _check_evaluation(config: Config) -> None:
         for anatomy in tolerance:
             if anatomy not in config.anatomies:
                 raise unknown(f"{where}: tolerance: unknown anatomy", anatomy, config.anatomies)
-        for anatomy in {entry.anatomy for entry in config.datasets.values()} - set(tolerance):
+        for anatomy in sorted({entry.anatomy for entry in config.datasets.values()} - set(tolerance)):
             raise SegShiftError(f"{where}: tolerance has no number for the {anatomy}")
 
 
