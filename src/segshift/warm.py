@@ -57,10 +57,10 @@ def _send(pid: int, number: int) -> None:
 
 def serve(path: Path, modules: list[str]) -> None:
     """Import modules, then answer at a socket until standard input closes."""
+    for number in SIGNALS:  # Ctrl-C is for those who asked; they pass it on
+        signal.signal(number, signal.SIG_IGN)
     for name in modules:
         import_module(name)
-    for number in SIGNALS:  # Ctrl-C reaches the jobs too; it is theirs to answer
-        signal.signal(number, signal.SIG_IGN)
     jobs: dict[int, socket.socket] = {}
     wake, woken = socket.socketpair()
     wake.setblocking(False)
@@ -131,6 +131,7 @@ def _run(request: dict, files: list[int], server: int) -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         if os.getppid() != server:
             return
+        os.setpgid(0, 0)  # a terminal's Ctrl-C would reach it twice
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
