@@ -190,6 +190,7 @@ class Experiment(Strict):
     grid: dict[str, list[Any]] | list[dict[str, list[Any]]]
     targets: Literal["siblings"] | dict[str, list[str]] = "siblings"
     contaminated: Literal["keep", "drop_target", "drop_anatomy"] = "keep"
+    statistics: bool = True  # of its own table: intervals, ties and ranks, where patients are known
     in_all: bool = True
 
 
@@ -213,6 +214,7 @@ class Project(Strict):
     cache: float = Field(10.0, ge=0)  # GB that results/cache may hold of volumes after their steps
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
+    shared_patients: list[list[str]] = []  # datasets with the same patients; forms of one dataset need no word
 
 
 class Config(Strict):

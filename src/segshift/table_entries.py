@@ -63,6 +63,19 @@ class Bold(Strict):
     columns: list[str]
 
 
+class Statistics(Strict):
+    """What a table says of how far its numbers bear, see docs/statistics.md.
+
+    ``columns``: whose intervals are printed; the first decides ties, ranks and footnotes (default: what ranks
+    the table). ``about``: ``method`` where there are three seeds, or always ``models``. ``blocks``: Friedman's
+    test over trained models or cells, with a critical-difference diagram; default: none.
+    """
+
+    columns: list[str] = []
+    about: Literal["method", "models"] = "method"
+    blocks: Literal["models", "cells"] | None = None
+
+
 class Scores(Strict):
     """What all tables of scores say.
 
@@ -80,6 +93,7 @@ class Scores(Strict):
     columns: list[str] = Field(min_length=1)
     beside: str | None = None
     across: str | None = None  # in print, an axis whose names stand beside each other
+    statistics: bool | Statistics = False
     note: str | None = None
     in_all: bool = True
 
@@ -195,6 +209,8 @@ def check(config: "Config") -> None:
             _known(f"{where}: where: unknown {axis}", names, _names(config, axis))
         if entry.across:
             _known(f"{where}: across: no column", [entry.across], entry.columns)
+        if isinstance(entry.statistics, Statistics):
+            _known(f"{where}: statistics: no column", entry.statistics.columns, entry.columns)
         if isinstance(entry, ScoreTable):
             _known(f"{where}: control: unknown adapt", [entry.control or "none"], _names(config, "adapt"))
             if not entry.control and (beside := [key for key in entry.columns if key in CONTROLS]):

@@ -35,7 +35,7 @@ def texts(
         "md": writers.to_markdown(printed, labels),
         "tex": to_latex(printed, labels),
         "html": to_html(printed, labels, pages),
-    }
+    } | dict(table.beside)
 
 
 def write(file: Path, text: str) -> None:

@@ -35,6 +35,10 @@ class Pages:
         chosen = quote(f"attributes.run_id IN ({', '.join(repr(run) for run in runs)})")
         return f"{root}?searchFilter={chosen}&workflowType=machine_learning"
 
+    def linked(self, text: str, runs: Sequence[str]) -> str:
+        """A number's HTML with the link to its runs; ``runs`` as of ``link``."""
+        return f'<a href="{escape(self.link(runs))}">{text}</a>'
+
 
 STYLE = """\
 .wide { overflow-x: auto; }
@@ -174,7 +178,7 @@ def _header(columns: list[Column]) -> list[str]:
         for at, column in heads:
             span = ' rowspan="2"' if grouped and not group else ""
             kind = ' class="text"' if column.kind == "text" else ""
-            kind += ' data-first="lowest"' if column.key == "rank" else ""
+            kind += ' data-first="lowest"' if column.key == "rank" or column.kind == "span" else ""
             title = f'<button type="button">{escape(column.title)}</button>'
             (below if group or not grouped else above).append(
                 f'<th{kind} scope="col" data-column="{at}"{span}>{title}</th>'
@@ -199,7 +203,7 @@ def _cell(
         if cell.scores:
             attributes += f' title="{escape(hover(cell.scores))}"'
             runs = list(dict.fromkeys(score.run for score in cell.scores if score.run))
-            text = f'<a href="{escape(pages.link(runs))}">{text}</a>' if pages and runs else text
+            text = pages.linked(text, runs) if pages and runs else text
     marks = ",".join(str(numbers[note]) for note in row.notes.get(column.key, ()))
     return f"<td{attributes}>{text}{f'<sup>{marks}</sup>' if marks else ''}</td>"
 

@@ -56,6 +56,7 @@ class Number:
     a mean of the same kind over other values of the same scores (one seed's, resampled volumes') is a sum
     with the same weights. A number that is no mean (a difference, a rank, a count) has none.
     ``bold``: among the best of its column, as the table's entry says.
+    ``low``, ``high``: its interval, where the table has statistics; of the kind ``span``, all there is.
     """
 
     value: float | None
@@ -63,6 +64,8 @@ class Number:
     spread: float | None = None
     bold: bool = False
     weights: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     @property
     def by_seed(self) -> dict[int, float]:
@@ -84,9 +87,9 @@ class Column:
     """``key`` heads the column in CSV, ``title`` in print, ``group`` stands above neighbours that share it.
 
     ``kind``: text, whole (an int), count (an int of parameters), millions (a Number: parameters in
-    millions), dice, percent or difference (Numbers; the last with its sign). ``choice``: a text that was
+    millions), dice, percent or difference (Numbers; the last with its sign), span (from ``low`` to ``high``). ``choice``: a text that was
     chosen by scores. ``axis``: whose names a text shows, if not those that ``key`` says. ``shown``: false for
-    a column of the CSV alone.
+    a column of the CSV alone. ``interval``: intervals of its numbers are printed too.
     """
 
     key: str
@@ -96,6 +99,7 @@ class Column:
     shown: bool = True
     choice: bool = False
     axis: str = ""
+    interval: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Table:
     """``name``: the stem of its files, an experiment or ``table_<number>``. ``remarks``: about all of it.
 
     ``partial``: scores are missing. ``number``: as in the thesis. ``legend``: what its numbers are.
+    ``beside``: what its statistics write in files of their own, by ending.
     """
 
     name: str
@@ -128,6 +133,7 @@ class Table:
     partial: bool = False
     number: str = ""
     legend: str = LEGEND
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
@@ -189,10 +195,14 @@ def display(column: Column, cell: Cell, labels: Mapping[str, Mapping[str, str]])
             return DASH
         if column.kind == "millions":
             return counted(round(cell.value * 1e6))
+        if column.kind == "span":
+            return f"{cell.low:.0f}" + (f"–{cell.high:.0f}" if cell.high != cell.low else "")
         text = rounded(cell.value)
         if column.kind == "difference":
             return text if text.startswith("-") or float(text) == 0 else f"+{text}"
-        return text + (f" ± {rounded(cell.spread)}" if cell.spread is not None else "")
+        text += f" ± {rounded(cell.spread)}" if cell.spread is not None else ""
+        known = column.interval and cell.low is not None and cell.high is not None
+        return f"{text} [{rounded(cell.low)}, {rounded(cell.high)}]" if known else text
     if cell is None:
         return DASH
     if isinstance(cell, int):

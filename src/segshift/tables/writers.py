@@ -4,32 +4,43 @@ import csv
 import io
 from collections.abc import Mapping
 
-from segshift.tables.table import DASH, SPREAD, Column, Number, Row, Table, display
+from segshift.tables.table import DASH, SPREAD, Cell, Column, Number, Row, Table, display
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def to_csv(table: Table) -> str:
-    """Empty cells are dashes; a column ``<name>_sd`` follows each number that has a spread over seeds."""
-    spread = {
-        column.key
-        for column in table.columns
-        if column.kind == "dice"
-        and any(isinstance(cell, Number) and cell.spread is not None for cell in table.column(column.key))
-    }
-    header = []
-    for column in table.columns:
-        header += [column.key, f"{column.key}_sd"] if column.key in spread else [column.key]
+    """Empty cells are dashes. Behind a column ``<name>`` of numbers stand ``<name>_sd``, where one has a spread
+    over seeds, and ``<name>_low`` and ``<name>_high``, where one has an interval."""
+    parts = [_parts(column, table.column(column.key)) for column in table.columns]
+    header = [
+        column.key + ending
+        for column, own in zip(table.columns, parts, strict=True)
+        for ending in (ENDINGS[part] for part in own)
+    ]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
     for row in table.rows:
         cells: list[object] = []
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            values = [cell.value, cell.spread] if isinstance(cell, Number) else [cell]
-            cells += ["" if v is None else v for v in values[: 2 if column.key in spread else 1]]
-        writer.writerow(repr(cell) if isinstance(cell, float) else cell for cell in cells)
+        for own, cell in zip(parts, row.cells, strict=True):
+            numbers = [getattr(cell, part, None) for part in own] if isinstance(cell, Number) else [cell]
+            cells += ["" if v is None else v for v in [*numbers, *[None] * (len(own) - len(numbers))]]
+        writer.writerow(repr(float(cell)) if isinstance(cell, float) else cell for cell in cells)
     return stream.getvalue()
+
+
+ENDINGS = {"value": "", "spread": "_sd", "low": "_low", "high": "_high"}
+
+
+def _parts(column: Column, cells: list[Cell]) -> list[str]:
+    """What of a column's numbers stands in columns of their own."""
+    numbers = [cell for cell in cells if isinstance(cell, Number)]
+    if column.kind == "span":
+        return ["low", "high"]
+    spread = column.kind == "dice" and any(number.spread is not None for number in numbers)
+    interval = any(number.low is not None for number in numbers)
+    return ["value", *(["spread"] if spread else []), *(["low", "high"] if interval else [])]
 
 
 def to_markdown(table: Table, labels: Mapping[str, Mapping[str, str]]) -> str:
