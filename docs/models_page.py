@@ -22,9 +22,9 @@ PLAIN = {"backbone": "mae_b", "tuning": "frozen", "head": "hqhsam"}  # beside wh
 HEADS_ON, TUNINGS_ON = ("mae_b", "dinov2_b"), ("dinov2_b", "sam_b", "mae_b")
 INTRODUCTION = """# Models
 
-Written by `docs/generate.py` from `config/`. Counts are exact. GFLOPs are
-those of one forward pass of one slice, a multiplication and an addition being two. `segshift parameters` counts any
-combination; [parameters.csv](parameters.csv) compares with the thesis. Weights have licences of their own.
+Written by `docs/generate.py` from `config/`. Counts are exact. GFLOPs are those of one forward pass of one
+slice, a multiplication and an addition being two. `segshift parameters` counts any combination;
+[parameters.csv](parameters.csv) compares with the thesis. Weights have licences of their own.
 
 Of a variant it is said what differs from the entry that it varies; of the others, what from their source.
 
@@ -43,7 +43,7 @@ What learns beside the head `{PLAIN["head"]}`; – where the two do not fit. GFL
 HEADS = f"""
 ## Heads
 
-What learns, and the head's own GFLOPs, with {CLASSES} classes; `own` on `unet`.
+What learns with {CLASSES} classes (`own` on `unet`), and the head's own GFLOPs on `{HEADS_ON[0]}`.
 
 """
 
@@ -96,17 +96,17 @@ def _tunings(config: Config, counter: Counter) -> Iterator[list[str]]:
 
 
 def _heads(config: Config, counter: Counter) -> Iterator[list[str]]:
-    titles = [title for one in HEADS_ON for title in (f"on `{one}`", "GFLOPs")]
-    yield ["Name", "Source", *titles, "Weights file", "Licence", "What differs"]
+    titles = [f"on `{one}`" for one in HEADS_ON]
+    yield ["Name", "Source", *titles, "GFLOPs", "Weights file", "Licence", "What differs"]
     for name, found in _there(config, "head"):
-        cells: list[str] = []
+        combinations = []
         for one in HEADS_ON:
             parts = {"backbone": one, "tuning": "frozen", "head": name}
             if found.module == "own":
                 parts |= {"backbone": "unet", "tuning": "full"}
-            combination = of_names(config, parts, CLASSES).combination
-            cells.append(f"{sum(counter.sizes(combination)['head'].values()):,}")
-            cells.append(f"{counter.passes(combination)[1].flops / 1e9:,.2f}")
+            combinations.append(of_names(config, parts, CLASSES).combination)
+        cells = [f"{sum(counter.sizes(one)['head'].values()):,}" for one in combinations]
+        cells.append(f"{counter.passes(combinations[0])[1].flops / 1e9:,.2f}")
         init = [one for one in found.init.values() if one and one != "backbone"]
         files = _files(config, init) or ["–", "–"]
         if "backbone" in found.init.values():

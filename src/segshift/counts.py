@@ -102,6 +102,13 @@ def tuned(backbone: Section, tuning: Section) -> Network:
     return Network(plugins.build("tunings", own(tuning), network, **side), found)
 
 
+def _head_sizes(head: nn.Module) -> Sizes:
+    sizes: Sizes = {"head": {}, "frozen": {}}
+    for name, one in head.named_parameters():
+        sizes["head" if one.requires_grad else "frozen"][f"head.{name}"] = one.numel()
+    return sizes
+
+
 def _used(network: Network, taps: Sequence[int]) -> Network:
     network.backbone.use(sorted(set(taps)))
     return network
@@ -176,10 +183,9 @@ class Counter:
             SegShiftError: parts that do not fit.
         """
         model, network = self.build(combination)
-        sizes = network.sizes()
-        for name, one in model.head.named_parameters():
-            sizes["head" if one.requires_grad else "frozen"][f"head.{name}"] = one.numel()
-        return sizes
+        head = self._once(("sizes", id(model.head)), lambda: _head_sizes(model.head))
+        sizes = self._once(("sizes", id(network.backbone)), network.sizes)
+        return {part: some | head.get(part, {}) for part, some in sizes.items()}
 
     def build(self, combination: Combination) -> tuple[Segmenter, Network]:
         """A model on the meta device, and its tuned backbone; both are shared with others.
