@@ -174,7 +174,7 @@ class Reading:
         summary = self._summaries[model]
         if shown == DICE:
             summary.dice(target)
-            return tuple(Volume(*one) for one in summary.targets[target])
+            return tuple(map(Volume._make, summary.targets[target]))
         if model not in self._rows:
             self._rows[model] = scores.read(self._folder(model) / "scores.csv")
         rows = scores.select(self._rows[model], target, "test", space=shown.space)

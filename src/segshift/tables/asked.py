@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from segshift.grid import Grid, Model, Score
@@ -37,9 +38,14 @@ class Asked:
     def diagonal(self) -> bool:
         return self.target == self.model.source
 
-    @property
+    @cached_property
     def score(self) -> Score:
         return Score(self.model, self.target)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What it is but for the seed."""
+        return (self.model[:4], self.model[5:], self.target)
 
     def axis(self, name: str) -> str:
         """Where it stands on an axis, or its anatomy."""

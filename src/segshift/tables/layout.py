@@ -31,9 +31,10 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     drafts, said = _possible(entry, controls.rows(entry, rows(entry, kept, config)))
     beside: list[Asked] = []
     found = heads.columns(entry, drafts, kept, config)
+    counted = chosen({axis: [name] for axis, name in entry.parameters.items()}, asked)
     for row in drafts:
         heads.texts(row, found, config, entry)
-        heads.counts(row, found, asked, tracked, entry.parameters, config)
+        heads.counts(row, found, counted, tracked, entry.parameters, config)
         _numbers(row, entry, found, tracked)
         others = controls.others(entry, row, kept)
         controls.fill(entry, row, found, others, tracked)
@@ -143,7 +144,7 @@ def seeds(asked: list[Asked], tracked: Tracked) -> list[str]:
     found: dict[object, set[int]] = {}
     for one in asked:
         if one.score in tracked.scores:
-            found.setdefault((one.model._replace(seed=0), one.target), set()).add(one.model.seed)
+            found.setdefault(one.place, set()).add(one.model.seed)
     if not found or all(len(own) > 1 for own in found.values()):
         return []
     if any(len(own) > 1 for own in found.values()):

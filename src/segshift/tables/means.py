@@ -65,7 +65,7 @@ def _seeds(wanted: list[Asked]) -> tuple[list[int], list[int]]:
     """Seeds that every score has, and those that only some have."""
     found: dict[Hashable, set[int]] = {}
     for one in wanted:
-        found.setdefault((one.model._replace(seed=0), one.target), set()).add(one.model.seed)
+        found.setdefault(one.place, set()).add(one.model.seed)
     common = set.intersection(*found.values())
     return sorted(common), sorted(set.union(*found.values()) - common)
 
