@@ -65,7 +65,7 @@ def test_the_stages_by_hand_are_those_of_the_demo():
         assert set(getattr(line, "weights", ())) <= set(expanded.config.weights)
         assert set(getattr(line, "experiment", ())) <= set(expanded.experiments)
     built = expanded.scored("adaptation")
-    assert {line.cell for line in lines if line.verb == "evaluate"} == set(built)
+    assert {line.cell for line in lines if line.verb == "evaluate"} <= set(built)
 
 
 def paths(document: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Runs Snakemake, and says after each job how many are done and how long the others will take.
 
-`python workflow/demo.py WORDS…` is `snakemake WORDS…`, with a line a job instead of its log. Jobs are forks of
-a process that has imported what they need (`segshift.warm`): to import it takes longer than a small job.
+`python workflow/demo.py WORDS…` is `snakemake WORDS…`, with a line a job instead of its log. Jobs are forks
+of a process that has imported what they need (`segshift.warm`): to import it takes longer than a small job.
 """
 
 import os
