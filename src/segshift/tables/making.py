@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from segshift.grid import Grid
-from segshift.table_entries import SelectionTable
+from segshift.measures import METRICS
+from segshift.table_entries import SelectionTable, Statistics
 from segshift.tables import aggregate, layout, selection
 from segshift.tables.asked import Asked, Tracked
 from segshift.tables.table import Table
@@ -21,6 +22,29 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     """
     entry = grid.config.tables.get(name)
     if entry is None:
-        return aggregate.build(grid, name, asked, tracked)
-    make = selection.build if isinstance(entry, SelectionTable) else layout.build
-    return make(grid, name, asked, tracked, remarks)
+        table = aggregate.build(grid, name, asked, tracked)
+        wanted = grid.config.experiments[name].statistics
+        return _bearing(table, grid, Statistics(), quiet=True) if wanted else table
+    if isinstance(entry, SelectionTable):
+        table = selection.build(grid, name, asked, tracked, remarks)
+        if not entry.statistics:
+            return table
+        from segshift.tables import priced
+
+        return priced.build(table, grid, entry)
+    table = layout.build(grid, name, asked, tracked, remarks)
+    if not entry.statistics:
+        return table
+    settings = entry.statistics if isinstance(entry.statistics, Statistics) else Statistics()
+    return _bearing(table, grid, settings, METRICS[entry.metric].rises)
+
+
+def _bearing(
+    table: Table, grid: Grid, settings: Statistics, rises: bool = True, quiet: bool = False
+) -> Table:
+    """The table with its statistics; imported here, since numpy and scipy take half a second."""
+    if any(score.origin for number in table.numbers for score in number.scores):
+        return table  # somebody's numbers, to be printed beside ours
+    from segshift.tables import bearing
+
+    return bearing.build(table, grid, settings, rises, quiet)

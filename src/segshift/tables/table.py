@@ -87,7 +87,8 @@ class Column:
     """``key`` heads the column in CSV, ``title`` in print, ``group`` stands above neighbours that share it.
 
     ``kind``: text, whole (an int), count (an int of parameters), millions (a Number: parameters in
-    millions), dice, percent or difference (Numbers; the last with its sign), span (from ``low`` to ``high``). ``choice``: a text that was
+    millions), dice, percent or difference (Numbers; the last with its sign), span (a Number: from ``low`` to
+    ``high``). ``choice``: a text that was
     chosen by scores. ``axis``: whose names a text shows, if not those that ``key`` says. ``shown``: false for
     a column of the CSV alone. ``interval``: intervals of its numbers are printed too.
     """

@@ -10,8 +10,8 @@ SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def to_csv(table: Table) -> str:
-    """Empty cells are dashes. Behind a column ``<name>`` of numbers stand ``<name>_sd``, where one has a spread
-    over seeds, and ``<name>_low`` and ``<name>_high``, where one has an interval."""
+    """Empty cells are dashes. Behind a column ``<name>`` of numbers stand ``<name>_sd``, where one has a
+    spread over seeds, and ``<name>_low`` and ``<name>_high``, where one has an interval."""
     parts = [_parts(column, table.column(column.key)) for column in table.columns]
     header = [
         column.key + ending

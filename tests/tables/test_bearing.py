@@ -1,0 +1,246 @@
+"""Intervals, ties, ranks and remarks in tables, from the scores up."""
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from segshift import grid as grids
+from segshift.errors import SegShiftError
+from segshift.grid import Model, Score
+from segshift.paths import Results
+from segshift.stages import tabulate_file
+from segshift.tables import asked, files, making, runs
+from segshift.tables.asked import Tracked
+from segshift.tables.bearing import TIED
+from segshift.tables.bearing_notes import UNKNOWN
+from segshift.tables.table import Evidence, Number, Volume
+
+ROOT = Path(__file__).parents[2]
+DATA = {
+    "module": "hdf5_stack",
+    "files": {"train": "a.h5", "validation": "b.h5", "test": "c.h5"},
+    "modality": "T1",
+    "plane": "axial",
+    "anatomy": "brain",
+}
+BACKBONES = ("a", "b", "c", "d", "e", "f")
+LEADS = dict(zip(BACKBONES, (70.0, 69.5, 69.0, 68.5, 68.0, 40.0), strict=True))
+TABLE = {
+    "title": "Backbones",
+    "experiment": "x",
+    "columns": ["rank", "backbone", "ds", "dg", "dg_diff_pct", "ov"],
+    "statistics": True,
+}
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """A function to a grid of six backbones on two datasets, with entries of its own."""
+
+    def make(seeds=(0,), table=TABLE, **more):
+        content = {
+            "project": {"seeds": list(seeds)} | more,
+            "anatomies": {"brain": {"classes": ["0", "1"]}},
+            "datasets": {"one": DATA, "two": DATA},
+            "backbones": {name: {"module": "unet", "image_size": 32} for name in BACKBONES},
+            "tunings": {"full": {"module": "full"}},
+            "heads": {"own": {"module": "own"}},
+            "adaptations": {},
+            "weights": {},
+            "training": [{"use": {"learning_rate": 0.01, "epochs": 1, "batch_size": 2}}],
+            "experiments": {
+                "x": {
+                    "title": "X",
+                    "grid": {
+                        "source": ["one"],
+                        "backbone": list(BACKBONES),
+                        "tuning": ["full"],
+                        "head": ["own"],
+                    },
+                }
+            },
+            "labels": {},
+            "tables": {"t": table},
+        }
+        for name, part in content.items():
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(part, sort_keys=False))
+        return grids.read(tmp_path)
+
+    return make
+
+
+def tracked(seeds=(0,), n=12, noise=1.0, volumes=True):
+    """Dice (backbones, seeds, targets, patients) and what is known of it."""
+    generator = np.random.default_rng(4)
+    patient = generator.normal(0, 6, (2, n))
+    values = np.array([LEADS[name] for name in BACKBONES])[:, None, None, None] + patient
+    values = values + generator.normal(0, noise, (6, len(seeds), 1, 1))
+    values = values + generator.normal(0, noise, (6, len(seeds), 2, n))
+    found = {}
+    for i, name in enumerate(BACKBONES):
+        for s, seed in enumerate(seeds):
+            for t, target in enumerate(("one", "two")):
+                model = Model("one", name, "full", "own", seed)
+                own = tuple(Volume(f"v{p}", f"p{p}", float(x)) for p, x in enumerate(values[i, s, t]))
+                dice = math.fsum(one.dice for one in own) / n
+                found[Score(model, target)] = Evidence(model.path, target, dice, own if volumes else ())
+    return values, Tracked(found, {}, {})
+
+
+def build(made, known, name="t"):
+    return making.build(made, name, asked.of_grid(made, ["x"]), known)
+
+
+def test_an_interval_is_that_of_the_formula_by_hand(grid):
+    values, known = tracked((0, 1, 2))
+    table = build(grid((0, 1, 2)), known)
+    for name, cell in zip(table.column("backbone"), table.column("ov"), strict=True):
+        own = values[BACKBONES.index(name)]
+        a = own.mean(axis=(1, 2)).var(ddof=1) / 3
+        parts = (own.mean(axis=0) / 2).var(axis=1, ddof=1) / 12  # the datasets share no patients
+        b = parts.sum()
+        df = (a + b) ** 2 / (a**2 / 2 + (parts**2 / 11).sum())
+        half = stats.t.ppf(0.975, df) * math.sqrt(a + b)
+        assert (cell.low, cell.high) == pytest.approx((cell.value - half, cell.value + half))
+    assert any("About this method" in remark for remark in table.remarks)
+
+
+def test_datasets_that_share_patients_are_one_group(grid):
+    values, known = tracked()
+    cell = build(grid(shared_patients=[["one", "two"]]), known).column("ov")[0]
+    own = values[0, 0].mean(axis=0)
+    half = stats.t.ppf(0.975, 11) * own.std(ddof=1) / math.sqrt(12)
+    assert (cell.low, cell.high) == pytest.approx((cell.value - half, cell.value + half))
+    with pytest.raises(SegShiftError, match="shared_patients: unknown dataset 'three'"):
+        build(grid(shared_patients=[["one", "three"]]), known)
+
+
+def test_the_clearly_worse_row_falls_out_and_the_others_are_marked(grid):
+    table = build(grid(), tracked()[1])
+    marked = {
+        name: TIED in row.notes.get("ov", ())
+        for name, row in zip(table.column("backbone"), table.rows, strict=True)
+    }
+    assert marked["a"] and not marked["f"]
+    spans = dict(zip(table.column("backbone"), table.column("ranks"), strict=True))
+    assert (spans["f"].low, spans["f"].high) == (6, 6)
+    ranks = dict(zip(table.column("backbone"), table.column("rank"), strict=True))
+    assert all(spans[name].low <= ranks[name] <= spans[name].high for name in BACKBONES)
+    assert any("One seed: about these models" in remark for remark in table.remarks)
+    assert any("not known from fewer than three seeds" in remark for remark in table.remarks)
+    assert any("80 % power" in remark for remark in table.remarks)
+
+
+def test_more_noise_widens_margins_and_more_seeds_say_how_many_are_needed(grid):
+    quiet, loud = (build(grid((0, 1, 2)), tracked((0, 1, 2), noise=n)[1]) for n in (0.5, 5.0))
+
+    def tied(table):
+        return sum(TIED in row.notes.get("ov", ()) for row in table.rows)
+
+    assert tied(quiet) <= tied(loud)
+    assert any("Seeds needed to tell rank 1 from rank 2" in remark for remark in quiet.remarks)
+
+
+def test_every_format_shows_intervals_and_spans(grid):
+    table = build(grid(), tracked(noise=5.0)[1])
+    texts = files.texts(table, None, {})
+    best = table.column("ov")[0]
+    shown = f"{best.value:.2f} [{best.low:.2f}, {best.high:.2f}]"
+    for ending in ("md", "tex", "html"):
+        assert shown in texts[ending]
+        assert TIED in texts[ending]
+    assert re.search(r"\| +6 \| +6 \| f ", texts["md"]) and re.search(r"\| +1 \| +1–\d \|", texts["md"])
+    (line, *_) = csv.DictReader(io.StringIO(texts["csv"]))
+    assert float(line["ov_low"]) == best.low and float(line["ds_high"]) > float(line["ds"])
+    assert (int(float(line["ranks_low"])), line["rank"]) == (1, "1")
+    assert float(line["dg_diff_pct"]) == 0
+    pairs = list(csv.DictReader(io.StringIO(texts["pairs.csv"])))
+    assert len(pairs) == 15
+    assert all(float(pair["difference"]) >= 0 for pair in pairs)
+    assert {pair["surely_better"] for pair in pairs if "f" in pair["other"].split("/")[0]} == {"true"}
+
+
+def test_differences_to_the_best_have_intervals_from_the_bootstrap(grid):
+    table = build(grid(), tracked()[1])
+    first, *others = table.column("dg_diff_pct")
+    assert first.value == 0 and first.low is None
+    assert all(one.low < one.value < one.high for one in others)
+
+
+def test_a_failed_run_is_named_and_stays(grid):
+    _, known = tracked()
+    table = build(grid(), known)
+    last = table.rows[-1]
+    assert table.column("backbone")[-1] == "f"
+    (note,) = last.notes["ds"]
+    assert "Suspect" in note and "one/f/full/own/0 on one" in note and "on two" not in note
+    assert not any(
+        "Suspect" in note for row in table.rows[:-1] for notes in row.notes.values() for note in notes
+    )
+    assert isinstance(last.cells[-1], Number) and last.cells[-1].value is not None
+
+
+def test_an_experiment_s_own_table_has_them_unless_patients_are_not_known(grid):
+    made = grid()
+    with_patients = build(made, tracked()[1], "x")
+    without = build(made, tracked(volumes=False)[1], "x")
+    assert any(column.key == "ranks" for column in with_patients.columns)
+    assert not any(column.key == "ranks" for column in without.columns)
+    assert not any("Intervals" in remark for remark in without.remarks)
+
+
+def test_a_plain_file_leaves_intervals_out_and_says_the_seeds_part(grid):
+    one = build(grid(), tracked(volumes=False)[1])
+    assert UNKNOWN in one.remarks
+    values, known = tracked((0, 1), volumes=False)
+    two = build(grid((0, 1)), known)
+    by_seed = values.mean(axis=(2, 3))
+    pairs = [(by_seed[i] - by_seed[j]).var(ddof=1) / 2 for i in range(6) for j in range(i)]
+    assert any(f"standard error of {math.sqrt(np.mean(pairs)):.2f} points" in r for r in two.remarks)
+    assert two.spread
+
+
+def test_a_missing_row_takes_no_part(grid):
+    made = grid()
+    _, known = tracked()
+    scores = {score: one for score, one in known.scores.items() if score.model.backbone != "b"}
+    table = build(made, Tracked(scores, {}, {}))
+    spans = dict(zip(table.column("backbone"), table.column("ranks"), strict=True))
+    assert spans["b"].value is None
+    assert max(one.high for one in spans.values() if one.value) == 5
+
+
+@pytest.fixture(scope="module")
+def published():
+    grid = grids.read(ROOT / "config")
+    return grid, runs.read(ROOT / "config" / "published" / "runs.csv", grid)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"), [("cells", "2.99; 31 blocks of 12"), ("models", "4.81; 12 blocks of 12")]
+)
+def test_friedman_on_the_thesis_s_heads_from_its_plain_file(published, blocks, said):
+    grid, found = published
+    entry = grid.config.tables["4.2"]
+    grid.config.tables["4.2"] = entry.model_copy(
+        update={
+            "statistics": type(entry).model_validate(TABLE | {"statistics": {"blocks": blocks}}).statistics
+        }
+    )
+    try:
+        table = tabulate_file.build(grid, "4.2", found, Results("nowhere"))
+    finally:
+        grid.config.tables["4.2"] = entry
+    (remark,) = [remark for remark in table.remarks if "Friedman" in remark]
+    assert said in remark
+    rank, count = {"cells": ("3.77", 9), "models": ("3.25", 10)}[blocks]
+    assert f"First by mean rank: HQHSAM ({rank}); {count} of 12 rows" in remark
+    assert table.beside["ranks.svg"].count("HQHSAM (") == 1
+    assert UNKNOWN in table.remarks
