@@ -74,6 +74,7 @@ def serve(path: Path, modules: list[str]) -> None:
         while True:
             for key, _ in waiting.select():
                 if key.fileobj is sys.stdin:
+                    signal.set_wakeup_fd(-1)
                     for pid in jobs:
                         _send(pid, signal.SIGKILL)
                     path.unlink(missing_ok=True)
@@ -159,3 +160,4 @@ def _run(request: dict, files: list[int], server: int) -> None:
 
 if __name__ == "__main__":
     serve(Path(sys.argv[1]), sys.argv[2:])
+    os._exit(0)  # to take apart what was imported would take seconds
