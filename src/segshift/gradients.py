@@ -20,7 +20,7 @@ from segshift.counts import assemble
 from segshift.meter import Meter
 from segshift.model import Segmenter
 
-BATCH = 2  # batch norm needs two
+BATCH = 2
 
 
 class RandomMaps(Backbone):
@@ -59,10 +59,10 @@ def received(combination: Combination, device: torch.device, seed: int = 0) -> i
     Raises:
         SegShiftError: parts that do not fit.
     """
-    model = _build(combination)
-    model.backbone = _stand_in(model.backbone)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        model = _build(combination)
+        model.backbone = _stand_in(model.backbone)
         _fill(model, device)
         _sum(model, device).backward()
     reached = [one for one in model.parameters() if one.grad is not None and one.grad.count_nonzero() > 0]
@@ -70,8 +70,8 @@ def received(combination: Combination, device: torch.device, seed: int = 0) -> i
 
 
 def _sum(model: Segmenter, device: torch.device) -> Tensor:
-    """A random-weighted sum of all logits that the head's loss looks at."""
-    set_mode(model, True)
+    """A random-weighted sum of all logits that the head's loss looks at, with nothing dropped at random."""
+    set_mode(model, False)
     side = model.backbone.image_size
     outputs = model.head(model.backbone(torch.rand(BATCH, 3, side, side, device=device), model.taps))
     used = [pair for pair in zip(model.head.loss_weights, outputs, strict=True) if pair[0]]
