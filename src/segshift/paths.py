@@ -42,6 +42,11 @@ class Results:
         return self.root / "tables"
 
     @property
+    def figures(self) -> Path:
+        """Pictures for papers: one figure as SVG, PDF and PNG."""
+        return self.root / "figures"
+
+    @property
     def tracking(self) -> Path:
         return self.root / "tracking"
 

@@ -144,6 +144,12 @@ def database(tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="session")
+def project_class():
+    """What `project` is made by, for projects that several tests share."""
+    return Project
+
+
 @pytest.fixture
 def project(tmp_path, database, monkeypatch):
     """A project with a database and without models."""

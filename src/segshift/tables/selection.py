@@ -9,6 +9,7 @@ anatomy, and where it has no such pair, in the other anatomies; the choice may d
 import math
 from collections.abc import Callable, Iterable
 from operator import attrgetter
+from typing import NamedTuple
 
 from segshift.errors import SegShiftError
 from segshift.grid import Grid
@@ -20,7 +21,7 @@ from segshift.tables.columns import TITLES
 from segshift.tables.draft import place
 from segshift.tables.layout import chosen, seeds
 from segshift.tables.means import number
-from segshift.tables.table import Cell, Column, Number, Row, Table, display
+from segshift.tables.table import Cell, Column, Evidence, Number, Row, Table, display
 
 RULES = {
     "source_validation": "the validation scores on the source",
@@ -144,6 +145,32 @@ def _row(
             cells[f"{axis}_printed"] = display(Column(axis, "", "text"), name, grid.config.labels)
     axes = dict(zip(_others(entry), names, strict=True))
     return Row(tuple(cells.get(column.key) for column in found), notes, axes=axes)
+
+
+class Taken(NamedTuple):
+    """What a rule chooses: ``dice`` is the choice's overall test Dice, ``scores`` are what it is made of.
+
+    ``choice`` is empty and ``dice`` None where the rule cannot choose.
+    """
+
+    choice: Choice
+    dice: float | None
+    scores: tuple[Evidence, ...]
+
+
+def taken(options: Options, tracked: Tracked, average: str = "pooled") -> dict[str, Taken]:
+    """What each rule chooses among options that have scores of the same seeds, sources and targets.
+
+    Rules that look at validation scores are there if all scores have them; ``oracle`` always is.
+    """
+    scores = [tracked.scores[one.score] for ones in options.values() for one in ones]
+    known = all(one.validation is not None for one in scores)
+    found = {}
+    for rule in RULES if known else ("oracle",):
+        choice = _choices(rule, options, tracked, average)
+        dice = _test(choice, options, tracked, average) if choice else None
+        found[rule] = Taken(choice, dice, _scores(choice, options, tracked) if choice else ())
+    return found
 
 
 # ---- rules -------------------------------------------------------------------------------------------------
