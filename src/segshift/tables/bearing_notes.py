@@ -23,6 +23,8 @@ def remarks(table: Table, deciding: str, compared: Sequence[Compared], known: bo
     title = next(column.title for column in table.columns if column.key == deciding)
     if not known:
         return [UNKNOWN, *_seeds_alone(compared, title)]
+    if not compared:  # no row is complete
+        return []
     told = [one for one in compared if one.pairs is not None]
     said = [f"Intervals in brackets: 95 %. {_about(compared)}"]
     if not told:
