@@ -230,3 +230,64 @@ def test_a_new_title_or_column_changes_the_digest_of_its_table_alone(complete):
     after = grids.read(complete.config)
     assert plan.digest(before, "a") != plan.digest(after, "a")
     assert plan.digest(before, "b") == plan.digest(after, "b")
+
+
+# ---- one reading for many tables ---------------------------------------------------------------------------
+
+
+def test_a_table_that_cannot_be_made_stops_no_other(complete):
+    entries(complete, a=RANKING | {"where": {"source": ["two"]}}, b=RANKING | {"where": {"source": ["one"]}})
+    (complete.folder(TWO) / "scores.csv").unlink()
+    with pytest.raises(SegShiftError, match=rf"^1 of 2 tables could not be made: a: a: 2 scores are .*{TWO}"):
+        tabulate.run_all(complete.config, complete.results)
+    assert (complete.results.tables / "table_b.csv").exists()
+    assert not (complete.results.tables / "table_a.csv").exists()
+
+
+def test_a_score_that_is_otherwise_stops_only_the_tables_that_show_it(complete):
+    entries(complete, a=RANKING | {"where": {"source": ["two"]}}, b=RANKING | {"where": {"source": ["one"]}})
+    complete.sql("update latest_metrics set value = 1 where key = 'test/one/dice' and value < 1")
+    with pytest.raises(SegShiftError, match=rf"^1 of 2 tables could not be made: a: {TWO}: MLflow says"):
+        tabulate.run_all(complete.config, complete.results)
+    assert (complete.results.tables / "table_b.csv").exists()
+
+
+def test_all_tables_ask_mlflow_once(complete, monkeypatch):
+    from segshift.mlflow_store import Store
+
+    asked, runs = [], Store.runs
+    monkeypatch.setattr(Store, "runs", lambda self, ids: asked.append(list(ids)) or runs(self, ids))
+    entries(complete, a=RANKING, b=RANKING | {"title": "Again"}, c=RANKING | {"experiment": "adapted"})
+    tabulate.run_all(complete.config, complete.results)
+    assert len(asked) == 1
+    assert len(asked[0]) == len(set(asked[0])) == 3
+
+
+def test_a_count_may_be_of_models_that_the_table_does_not_show(project):
+    """Of those that ``parameters`` names; where there are none, the row's own, and that is said."""
+    project.complete()
+    project.record(TWO, parameters={"trainable": 777_000_000})
+    track.run(project.config, project.results)
+    entries(project, a=RANKING | {"where": {"source": ["one"]}, "parameters": {"source": "two"}})
+    assert [cell.value for cell in run(project, "a").column("train_params_m")] == [777.0]
+    (project.folder(TWO) / "run.json").unlink()
+    table = run(project, "a")
+    assert [cell.value for cell in table.column("train_params_m")] == [0.001234]
+    assert "Its own count" in table.rows[0].notes["train_params_m"][0]
+
+
+@pytest.mark.parametrize(
+    ("tracking", "address", "told"),
+    [
+        ({}, "http://127.0.0.1:5000/#/experiments/", True),
+        ({"address": "https://mlflow.example.org/"}, "https://mlflow.example.org/#/experiments/", False),
+    ],
+)
+def test_numbers_link_to_their_runs(complete, tracking, address, told):
+    (complete.config / "project.yaml").write_text(yaml.safe_dump({"seeds": [0], "tracking": tracking}))
+    table = run(complete)
+    page = (complete.results.tables / "shift.html").read_text()
+    (one,) = {score.run for score in table.column("ds")[0].scores if score.cell == ONE}
+    assert f'<a href="{address}' in page
+    assert one in page
+    assert ("at http://127.0.0.1:5000 while segshift ui runs" in page) == told

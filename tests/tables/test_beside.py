@@ -170,6 +170,7 @@ def test_the_selection_stands_beside_theirs(build, published):
     assert table.column("tuning_published") == ["rein_lora", "rein", "ladder_d", "frozen"]
     assert table.column("tuning")[3] == "frozen"
     assert "frozen" in table.column("tuning")[:3]
+    assert "Difference" not in table.legend
 
 
 # ---- print and commands ------------------------------------------------------------------------------------

@@ -157,6 +157,22 @@ def test_every_single_run_stands_where_the_thesis_prints_it(table, published):
         assert there[run.table, run.model.path, run.target] == run.dice
 
 
+def test_a_mean_is_the_weighted_sum_of_the_scores_behind_it(table):
+    """All its kinds: pooled, anatomies first, over backbones, of one target."""
+    checked = 0
+    for number in ("4.2", "4.3", "4.7", "4.8", "A.1", "A.12"):
+        for column in (one for one in table(number).columns if one.kind == "dice"):
+            for cell in table(number).column(column.key):
+                if cell.value is None:
+                    continue
+                assert sum(cell.weights) == pytest.approx(1)
+                parts = zip(cell.weights, cell.scores, strict=True)
+                assert sum(weight * score.dice for weight, score in parts) == pytest.approx(cell.value)
+                assert cell.by_seed == {42: pytest.approx(cell.value)}
+                checked += 1
+    assert checked > 500
+
+
 def test_bold_is_what_the_prose_says(table):
     with (ROOT / "tests" / "thesis" / "bold_expected.csv").open(newline="") as stream:
         expected = list(csv.DictReader(stream))

@@ -88,13 +88,16 @@ def merged(ours: Table, theirs: Table, origin: str, label: str) -> Table:
     """
     rows = {_place(row): row for row in theirs.rows}
     pairs = {column.key: _columns(column, origin, label) for column in ours.columns}
+    columns = tuple(column for three in pairs.values() for column in three)
     remarks = [f"{label}: {remark}" for remark in theirs.remarks if remark not in ours.remarks]
+    differ = any(column.kind == "difference" for column in columns)
+    legend = f"{ours.legend} {DIFFERENCE}: ours less theirs ({label}), in points." if differ else ours.legend
     return replace(
         ours,
-        columns=tuple(column for three in pairs.values() for column in three),
+        columns=columns,
         rows=tuple(_row(row, rows.get(_place(row)), ours, theirs, pairs, label) for row in ours.rows),
         remarks=(*ours.remarks, *remarks),
-        legend=f"{ours.legend} {DIFFERENCE}: ours less theirs ({label}), in points.".strip(),
+        legend=legend.strip(),
     )
 
 
