@@ -124,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path, help="a CSV file with the columns of config/published/runs.csv")
     sub.add_argument("--origin", default="published", metavar="NAME", help="whose (default: published)")
     sub.add_argument("--out", type=Path, metavar="FILE", help="list the imported runs here")
+    _declare_compare(verb)
     verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
 
     sub = verb("predict", "Segment a scan with a trained model.", _predict, _folder, _device)
@@ -151,6 +152,18 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("ui", "Open the MLflow UI.", _ui, _folder, _config)
     sub.add_argument("--port", type=int, default=5000, help="of this machine (default: 5000)")
     return top
+
+
+def _declare_compare(verb: Callable) -> None:
+    sub = verb("compare", "Compare two rows or cells on the same patients.", _compare, _folder, _config)
+    text = "a row, backbone/tuning/head (with /adapt; * for any name), or a cell"
+    sub.add_argument("one", metavar="A", help=text)
+    sub.add_argument("other", metavar="B", help="what it is compared with")
+    sub.add_argument("--experiment", metavar="NAME", help="only scores of this experiment")
+    sub.add_argument("--runs", type=Path, metavar="FILE", help="scores from a CSV file, without patients")
+    sub.add_argument("--json", dest="form", action="store_const", const="json", help="the same as JSON")
+    text = "one paragraph for a paper"
+    sub.add_argument("--paragraph", dest="form", action="store_const", const="paragraph", help=text)
 
 
 def _folder(sub: argparse.ArgumentParser) -> None:
@@ -312,6 +325,12 @@ def _tabulate_other(arguments: Arguments) -> None:
 def _import_runs(arguments: Arguments) -> None:
     options = (arguments.origin, arguments.out)
     stage("import_runs").run(arguments.file, arguments.config, _results(arguments), *options)
+
+
+def _compare(arguments: Arguments) -> None:
+    sides, form = (arguments.one, arguments.other), arguments.form or "text"
+    where = (arguments.config, _results(arguments))
+    stage("compare").run(*where, *sides, arguments.experiment, arguments.runs, form)
 
 
 def _report(arguments: Arguments) -> None:
