@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from segshift import __version__, data_verbs, warm
+from segshift import __version__, data_verbs, grid_verbs, warm
 from segshift.errors import SegShiftError
 
 Arguments = argparse.Namespace
@@ -138,8 +138,7 @@ def parser() -> argparse.ArgumentParser:
     sub = verb("show", "Print the tables; of a CELL, draw what its model sees.", _show, _folder, _config)
     sub.add_argument("cell", nargs="?", help=f"draw {CELL}")
     sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: sheet.png in its folder")
-    sub = verb("status", "Say what failed, and where its log is.", _status, _folder)
-    sub.add_argument("--failed", nargs="*", default=[], metavar="RULE=LOG", help="as the workflow tells it")
+    grid_verbs.declare(verb, CELL, _folder, _config)
     sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, _folder, _config)
     sub.add_argument("cell", nargs="*", help=CELL)
     sub.add_argument("--outdated", action="store_true", help="all that were made by older code")
@@ -347,10 +346,6 @@ def _show(arguments: Arguments) -> None:
         stage("sheet").run(arguments.cell, arguments.config, _results(arguments), arguments.output)
         return
     stage("tabulate").show(arguments.config, _results(arguments))
-
-
-def _status(arguments: Arguments) -> None:
-    stage("status").run(_results(arguments), arguments.failed)
 
 
 def _rerun(arguments: Arguments) -> None:
