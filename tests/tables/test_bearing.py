@@ -167,6 +167,23 @@ def test_every_format_shows_intervals_and_spans(grid):
     assert {pair["surely_better"] for pair in pairs if "f" in pair["other"].split("/")[0]} == {"true"}
 
 
+def test_the_paragraph_is_true_of_the_numbers(grid):
+    for noise in (0.2, 5.0):
+        table = build(grid((0, 1, 2)), tracked((0, 1, 2), noise=noise)[1])
+        text = table.beside["txt"]
+        names = table.column("backbone")
+        best = table.column("ov")[0]
+        assert f"{names[0]} came first with OV {best.value:.2f}, 95 % interval {best.low:.2f} to" in text
+        assert "6 configurations were compared on one and two (24 test patients, 3 training seeds)" in text
+        tied = [n for n, row in zip(names, table.rows, strict=True) if TIED in row.notes.get("ov", ())][1:]
+        listed = ", ".join(tied[:-1]) + " and " + tied[-1] if len(tied) > 1 else "".join(tied)
+        assert f"{listed} cannot be told from it" in text if tied else "better than every other one" in text
+        gap = best.value - table.column("ov")[1].value
+        least = float(re.search(r"80 % power, ([\d.]+) points", text)[1])
+        assert ("is not below" in text) == (gap >= least)
+        assert any(f"80 % power: {least:.2f} points" in remark for remark in table.remarks)
+
+
 def test_differences_to_the_best_have_intervals_from_the_bootstrap(grid):
     table = build(grid(), tracked()[1])
     first, *others = table.column("dg_diff_pct")

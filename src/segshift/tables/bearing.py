@@ -11,7 +11,7 @@ from segshift.grid import Grid
 from segshift.statistics import intervals, ties
 from segshift.statistics.sample import Sample, sample
 from segshift.table_entries import Statistics
-from segshift.tables import bearing_notes, pairs_file, ranked_blocks
+from segshift.tables import bearing_notes, bearing_text, pairs_file, ranked_blocks
 from segshift.tables.ratios import of_ratio
 from segshift.tables.samples import Compared, Groups, cells, groups, is_mean, of_column, scores, sections
 from segshift.tables.table import Column, Number, Row, Table
@@ -55,6 +55,7 @@ def build(table: Table, grid: Grid, settings: Statistics, rises: bool = True, qu
     remarks = bearing_notes.remarks(table, deciding, compared, known)
     beside: dict[str, str] = dict(table.beside)
     if any(one.pairs for one in compared):
+        beside["txt"] = bearing_text.paragraph(table, grid, deciding, compared)
         beside["pairs.csv"] = pairs_file.write(
             table, [(one.rows, one.pairs) for one in compared if one.pairs]
         )
