@@ -90,3 +90,17 @@ def test_whoever_finds_nobody_goes_on_alone(tmp_path, monkeypatch):
     monkeypatch.setenv(warm.VARIABLE, str(tmp_path / "nobody"))
     assert warm.ask(["train", "a"]) is None
     assert warm.ask(["tabulate"]) is None
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    warm.starting(tmp_path / "nobody").write_text(str(process.pid))  # it died before it answered
+    assert warm.ask(["train", "a"]) is None
+
+
+def test_whoever_is_early_waits(server, tmp_path):
+    hidden = server.rename(server.with_name("hidden"))
+    warm.starting(server).write_text(str(os.getpid()))
+    job = start(server, "early", tmp_path)
+    with pytest.raises(subprocess.TimeoutExpired):
+        job.wait(3)
+    hidden.rename(server)
+    assert job.communicate()[0] == f"early {tmp_path} heard\n"

@@ -103,6 +103,7 @@ class Server:
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         words = [sys.executable, "-m", "segshift.warm", str(self.path), *IMPORTED]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, env=os.environ | single)
+        self.path.with_name(f"{self.path.name}.pid").write_text(str(self.process.pid))  # jobs wait for it
 
     def end(self) -> None:
         if self.process:

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +30,7 @@ def ask(words: list[str]) -> int | None:
     Signals go on to the fork.
     """
     path = os.environ.get(VARIABLE)
-    if not path or not words or words[0] not in VERBS:
+    if not path or not words or words[0] not in VERBS or not _awaited(Path(path)):
         return None
     line = socket.socket(socket.AF_UNIX)
     try:
@@ -48,6 +49,22 @@ def ask(words: list[str]) -> int | None:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
+
+
+def _awaited(path: Path) -> bool:
+    """True once the process answers; False if there is none, and none that still imports."""
+    while not path.exists():
+        try:
+            os.kill(int(starting(path).read_text()), 0)
+        except (OSError, ValueError):
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def starting(path: Path) -> Path:
+    """The file that holds the number of the process while there may be no socket yet."""
+    return path.with_name(f"{path.name}.pid")
 
 
 def _send(pid: int, number: int) -> None:
@@ -132,7 +149,7 @@ def _run(request: dict, files: list[int], server: int) -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         if os.getppid() != server:
             return
-        os.setpgid(0, 0)  # a terminal's Ctrl-C would reach it twice
+        os.setsid()  # a terminal's Ctrl-C would reach it twice
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
