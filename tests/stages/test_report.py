@@ -75,6 +75,9 @@ def filled(made, seeds=SEEDS, adapted=True):
             for step in range(100):
                 journal.log(step, {"validation/dice": step / 2, "epoch/loss": 1.0})
             journal.end("FINISHED")
+            training = {"training": {"learning_rate": 0.25}}
+            more = {"data": {"one": "ab" * 32}, "versions": {"torch": "2.6"}, "hardware": "an abacus"}
+            made.record(model.format(seed), **more, configuration=training)
     track.run(made.config, made.results)
     return made
 
@@ -186,6 +189,18 @@ def test_long_curves_are_thinned_and_keep_their_ends(whole):
     for line in lines:
         assert len(line["x"]) == 60 and (line["x"][0], line["x"][-1]) == (0, 99)
         assert line["y"] == [step / 2 for step in line["x"]]
+
+
+def test_versions_machines_settings_and_data(whole):
+    making = [text for tag, text in whole.page.texts if tag == "td"]
+    for words in (
+        ("torch", "2.6", "6"),
+        ("an abacus", "6"),
+        ("learning_rate", "0.25"),
+        ("abababababababab", "6"),
+    ):
+        at = making.index(words[0])
+        assert tuple(making[at : at + len(words)]) == words
 
 
 def test_worst_volumes(whole):

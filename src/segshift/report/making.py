@@ -87,6 +87,6 @@ def _data(facts: Facts) -> str:
         for name, digest in facts.record(model).get("data", {}).items()
     )
     lines = [(facts.dataset(name), digest, str(count)) for (name, digest), count in sorted(found.items())]
-    return (
-        table(("Dataset", "sha256 of the prepared data", "Models"), lines) if lines else note("Not recorded.")
-    )
+    if not lines:
+        return note("Not recorded.")
+    return listed(("Dataset", "sha256 of the prepared data", "Models"), lines)
