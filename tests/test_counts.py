@@ -12,7 +12,7 @@ from segshift.gradients import received
 CPU = torch.device("cpu")
 OPTIONS = {"depth": 5, "embed_dim": 24, "num_heads": 2}
 VIT = {"module": "timm", "image_size": 32, "model": "vit_tiny_patch16_224", "options": OPTIONS}
-# Patches, class token, positions; a block's two norms, attention, and network of four times the width; last norm.
+# Patches, class token, positions, last norm; a block's two norms, attention, network of four times the width.
 BLOCK = 2 * 48 + 24 * 72 + 72 + 24 * 24 + 24 + 2 * 24 * 96 + 96 + 24
 WHOLE = 3 * 16 * 16 * 24 + 24 + 24 + 5 * 24 + 5 * BLOCK + 48
 LINEAR = 4 * 24 * 2 + 4 * 24 * 3 + 3  # the head on four maps, three classes
@@ -120,6 +120,24 @@ def test_a_network_of_its_own_runs_whole(module):
     entry = {"module": module} | plugins.load("backbones", module).EXAMPLE
     combination = Combination(entry, {"module": "full"}, {"module": "own"}, 3)
     assert received(combination, CPU) == Counter().count(combination).trainable
+
+
+@pytest.mark.parametrize("classes", [15, 6, 3])
+@pytest.mark.parametrize(
+    ("head", "numbers"),
+    [
+        ("sam", {15: 6_254_400, 6: 4_993_824, 3: 4_573_632}),
+        ("hqsam", {15: 7_185_696, 6: 5_925_120, 3: 5_504_928}),
+        ("hsam", {15: 14_308_928, 6: 10_640_528, 3: 9_417_728}),
+        ("hqhsam", {15: 15_380_288, 6: 11_711_888, 3: 10_489_088}),
+    ],
+)
+def test_what_gets_a_gradient_in_the_thesiss_code(head, numbers, classes):
+    """Counted there by running it, on MAE-B: any plain transformer of its width and 14 × 14 tokens."""
+    options = {"embed_dim": 768, "depth": 2, "num_heads": 12}
+    backbone = {"module": "timm", "image_size": 224, "model": "vit_tiny_patch16_224", "options": options}
+    combination = Combination(backbone, {"module": "frozen"}, {"module": head, "original": True}, classes)
+    assert received(combination, CPU) == numbers[classes]
 
 
 def test_a_tuning_whose_work_is_thrown_away_gets_none():
