@@ -139,9 +139,6 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("cell", nargs="?", help=f"draw {CELL}")
     sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: sheet.png in its folder")
     grid_verbs.declare(verb, CELL, _folder, _config)
-    sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, _folder, _config)
-    sub.add_argument("cell", nargs="*", help=CELL)
-    sub.add_argument("--outdated", action="store_true", help="all that were made by older code")
     sub = verb("replay", "Train a finished cell again beside it, and compare.", _replay, _folder)
     sub.add_argument("cell", help=CELL)
     sub.add_argument("--device", help="cpu or cuda (default: that of the first training)")
@@ -346,10 +343,6 @@ def _show(arguments: Arguments) -> None:
         stage("sheet").run(arguments.cell, arguments.config, _results(arguments), arguments.output)
         return
     stage("tabulate").show(arguments.config, _results(arguments))
-
-
-def _rerun(arguments: Arguments) -> None:
-    stage("rerun").run(arguments.cell, arguments.results, arguments.outdated, arguments.config)
 
 
 def _replay(arguments: Arguments) -> int:

@@ -23,6 +23,18 @@ def declare(verb: Callable[..., argparse.ArgumentParser], cell: str, *options: C
     sub.add_argument("experiment", nargs="*", help="entries of experiments.yaml (default: all)")
     sub.add_argument("--json", action="store_true", help="the same as JSON")
     sub.add_argument("--failed", nargs="*", metavar="RULE=LOG", help="only these, as the workflow tells it")
+    sub = verb("why", "Say why a cell would be made again, or not.", _why, *options)
+    sub.add_argument("cell", nargs="+", help=cell)
+    sub = verb("log", "Print the log of a cell that tells most.", _log, options[0])
+    sub.add_argument("cell", help=cell)
+    sub.add_argument("-n", "--lines", type=int, default=40, help="of each log, 0: all (default: 40)")
+    sub.add_argument("--all", action="store_true", help="all logs of the cell, and Slurm's")
+    sub.add_argument("--follow", action="store_true", help="go on with what is written to it")
+    sub = verb("rerun", "Forget finished models, so that they are made again.", _rerun, *options)
+    text = f"{cell}; or a pattern such as 'hcp1/*/frozen', quoted"
+    sub.add_argument("cell", nargs="*", help=text)
+    sub.add_argument("--outdated", action="store_true", help="all that were made by older code")
+    sub.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _status(arguments: Arguments) -> None:
@@ -31,6 +43,20 @@ def _status(arguments: Arguments) -> None:
         _stage("status").failed(results, arguments.failed)
     else:
         _stage("status").run(arguments.config, results, arguments.experiment, arguments.json)
+
+
+def _why(arguments: Arguments) -> None:
+    _stage("why").run(arguments.config, Results(arguments.results), arguments.cell)
+
+
+def _log(arguments: Arguments) -> None:
+    options = (arguments.lines, arguments.all, arguments.follow)
+    _stage("log").run(arguments.cell, arguments.results, *options)
+
+
+def _rerun(arguments: Arguments) -> None:
+    options = (arguments.outdated, arguments.config, arguments.yes)
+    _stage("rerun").run(arguments.cell, arguments.results, *options)
 
 
 def _stage(name: str) -> Any:

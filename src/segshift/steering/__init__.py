@@ -1,1 +1,1 @@
-"""What state a grid is in: its cells, their logs, why they would be made again, what they cost. Never torch."""
+"""How a grid is doing: states of cells, logs, why one would be made again, costs. Never torch."""

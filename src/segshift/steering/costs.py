@@ -76,7 +76,7 @@ class Costs:
         return None
 
     def total(self, models: Iterable[Model]) -> Total:
-        """The cost of cells together: errors of one group add up, those of different groups are independent."""
+        """The cost of cells together. Errors of one group add up, those of groups are independent."""
         seconds, unpriced, unsure = 0.0, 0, 0
         groups: dict[tuple, float] = defaultdict(float)
         for model in models:

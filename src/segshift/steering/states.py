@@ -88,6 +88,8 @@ class States:
             return State("changed", stale, seconds)
         if "scores.csv" not in files or self._old_scores(files, self.records[path]):
             return self._unscored(path, files, seconds)
+        if waiting := self._waiting(path, files):
+            return State("trained", f"not scored on {', '.join(waiting)}", seconds)
         if self.records[path].get("code") not in (None, self.code.digest(model)):
             return State("older", "made by older code", seconds)
         return State("done", "", seconds)
@@ -152,6 +154,13 @@ class States:
             return State("failed", said, seconds, log=str(file))
         note = "its scores are of an older model" if "scores.csv" in files else "no scores yet"
         return State("trained", note, seconds)
+
+    def _waiting(self, path: str, files: Mapping[str, os.DirEntry]) -> list[str]:
+        """Targets that were asked for since the model was scored."""
+        if "scores" not in files:
+            return []
+        scored = {entry.name for entry in os.scandir(files["scores"].path)}
+        return [target for target in self.grid.targets.get(path, ()) if f"{target}.csv" not in scored]
 
     # ---- what is finished ------------------------------------------------------------------------------
 
