@@ -35,6 +35,12 @@ def declare(verb: Callable[..., argparse.ArgumentParser], cell: str, *options: C
     sub.add_argument("cell", nargs="*", help=text)
     sub.add_argument("--outdated", action="store_true", help="all that were made by older code")
     sub.add_argument("--yes", action="store_true", help="do not ask")
+    sub = verb("plan", "Say what the grid would still cost, and what a budget buys.", _plan, *options)
+    sub.add_argument("experiment", nargs="*", help="entries of experiments.yaml (default: all)")
+    sub.add_argument("--budget", metavar="TIME", help="of devices, such as 40h, 90min or 2d")
+    sub.add_argument("--listed", action="store_true", help="tables as tables.yaml lists them, not by cost")
+    sub.add_argument("--probe", action="store_true", help="try some steps where no finished cell tells")
+    sub.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def _status(arguments: Arguments) -> None:
@@ -57,6 +63,11 @@ def _log(arguments: Arguments) -> None:
 def _rerun(arguments: Arguments) -> None:
     options = (arguments.outdated, arguments.config, arguments.yes)
     _stage("rerun").run(arguments.cell, arguments.results, *options)
+
+
+def _plan(arguments: Arguments) -> None:
+    where = (arguments.config, Results(arguments.results), arguments.experiment, arguments.budget)
+    _stage("plan").run(*where, arguments.listed, arguments.probe, arguments.json)
 
 
 def _stage(name: str) -> Any:

@@ -1,8 +1,9 @@
 """What cells would cost, from finished ones: seconds of their device for each slice of each epoch.
 
 A cell is priced by the nearest finished cells that there are: of the same backbone, tuning, head and
-adaptation; else of any head; else of any tuning; else of any kind that is trained, or adapted, at all. How
-wrong each of these is, is measured: every finished cell is priced by the others, as if it were not finished.
+adaptation; else by a probe, if there was one; else of any head; else of any tuning; else of any kind that is
+trained, or adapted, at all. How wrong each of these is, is measured: every finished cell is priced by the
+others, as if it were not finished.
 """
 
 import json
@@ -25,6 +26,10 @@ LEVELS: dict[str, Callable[[Model], tuple]] = {
     "the same backbone, other tunings": lambda model: (model.backbone, model.adapt),
     "other backbones": lambda model: (model.adapt is not None,),
 }
+
+
+SAME, *_ = LEVELS
+PROBE = "a probe of some steps with random weights"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Costs:
     def __init__(self, grid: Grid, results: Results, records: Mapping[str, Mapping[str, Any]]) -> None:
         self.grid, self.results = grid, results
         self._rates: dict[str, dict[tuple, list[float]]] = {level: defaultdict(list) for level in LEVELS}
+        self.probed: dict[tuple, float] = {}  # rates by what cells of the nearest level have in common
         for path, record in records.items():
             self._learn(Model.parse(path), record)
         for groups in self._rates.values():
@@ -69,11 +75,17 @@ class Costs:
 
     def price(self, model: Model) -> Price | None:
         """The cost of a cell, as far as finished ones tell."""
+        passes = self._load(model.dataset) * epochs(self.grid, model)
         for level, group in LEVELS.items():
             if rates := self._rates[level].get(group(model)):
-                seconds = median(rates) * self._load(model.dataset) * epochs(self.grid, model)
-                return Price(seconds, level, len(rates), self._errors.get(level))
+                return Price(median(rates) * passes, level, len(rates), self._errors.get(level))
+            if level == SAME and kind(model) in self.probed:
+                return Price(self.probed[kind(model)] * passes, PROBE, 1, None)
         return None
+
+    def probe(self, model: Model, seconds: float) -> None:
+        """Remember what a cell would take by a probe, for all of its kind."""
+        self.probed[kind(model)] = seconds / (self._load(model.dataset) * epochs(self.grid, model))
 
     def total(self, models: Iterable[Model]) -> Total:
         """The cost of cells together. Errors of one group add up, those of groups are independent."""
@@ -86,7 +98,7 @@ class Costs:
                 continue
             seconds += price.seconds
             unsure += price.error is None
-            groups[LEVELS[price.level](model)] += price.seconds * (price.error or 0.0)
+            groups[LEVELS.get(price.level, kind)(model)] += price.seconds * (price.error or 0.0)
         return Total(seconds, math.sqrt(math.fsum(one**2 for one in groups.values())), unpriced, unsure)
 
     def slices(self, dataset: str) -> int | None:
@@ -135,6 +147,11 @@ class Costs:
                 return None
 
         return read
+
+
+def kind(model: Model) -> tuple:
+    """Backbone, tuning, head and adaptation: cells that differ in nothing else cost alike."""
+    return LEVELS[SAME](model)
 
 
 def _median_without(ordered: list[float], index: int) -> float:

@@ -9,7 +9,9 @@ from segshift.grid import Grid, Model
 from segshift.paths import Results
 from segshift.steering import workflows
 from segshift.steering.costs import Costs, Total
-from segshift.steering.states import FINISHED, STATES, State, States
+from segshift.steering.states import STATES, State, States
+
+NO_TRAINING = ("done", "older", "trained", "planned")
 
 
 @dataclass
@@ -25,7 +27,13 @@ class Overview:
     workflow: str | None
     remark: str
     spent: float
-    to_go: Total
+    to_do: list[Model]
+    costs: Costs
+
+    @property
+    def to_go(self) -> Total:
+        """What cells cost that are still to be made; of those that run, as if they had just begun."""
+        return self.costs.total(self.to_do)
 
     @property
     def cells(self) -> dict[Model, State]:
@@ -47,13 +55,14 @@ class Overview:
             }
             for name, cells in self.experiments.items()
         }
+        to_go = self.to_go
         return {
             "experiments": experiments,
             "counts": count(self.cells),
             "workflow": self.workflow,
             "remark": self.remark or None,
             "spent_seconds": self.spent,
-            "to_go": asdict(self.to_go),
+            "to_go": asdict(to_go),
         }
 
 
@@ -78,12 +87,10 @@ def look(grid: Grid, results: Results, names: list[str]) -> Overview:
     known = {model: states.of(model) for model in grid.models(names)}
     experiments = {name: _experiment(grid, name, known) for name in names}
     states.code.remember()
-    costs = Costs(grid, results, states.records)
-    to_go = costs.total(
-        model for model, state in known.items() if state.state not in (*FINISHED, "trained", "planned")
-    )
     spent = sum(state.seconds for state in known.values())
-    return Overview(grid, experiments, others, states.workflow, remark, spent, to_go)
+    to_do = [model for model, state in known.items() if state.state not in NO_TRAINING]
+    costs = Costs(grid, results, states.records)
+    return Overview(grid, experiments, others, states.workflow, remark, spent, to_do, costs)
 
 
 def _experiment(grid: Grid, name: str, known: dict[Model, State]) -> dict[Model, State]:

@@ -36,7 +36,6 @@ STATES = {
     "planned": ("p", "not yet possible"),
 }
 WORKS = ("RUNNING", "COMPLETING", "STAGE_OUT")  # states of a Slurm job that has started
-FINISHED = ("done", "older")  # these need no more work unless somebody asks for it
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""`segshift plan`: what the grid would still cost, on what evidence, and which tables a budget buys."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from segshift import grid
+from segshift.adding import cost
+from segshift.errors import SegShiftError
+from segshift.grid import Grid, Model
+from segshift.paths import Results
+from segshift.steering import budget as budgets
+from segshift.steering import overview
+from segshift.steering.budget import Offer
+from segshift.steering.costs import PROBE, SAME, Costs, Total, kind
+
+ABOUT = (
+    "Hours are those of one device, as finished cells took them on theirs; evaluation, whose time nobody "
+    "records, is not in them."
+)
+
+
+def run(
+    config: str | Path,
+    results: Results,
+    experiments: list[str],
+    budget: str | None = None,
+    listed: bool = False,
+    probe: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Print a line a kind of cell, a total, and with a budget a line a table.
+
+    Args:
+        config: the configuration's folder.
+        results: where finished cells are.
+        experiments: their names; none means all that the workflow makes when it is asked for nothing else.
+        budget: such as ``40h``.
+        listed: tables in the order of tables.yaml; else the cheapest first.
+        probe: try kinds of which no cell is finished for some steps, on this machine.
+        as_json: the same as JSON.
+
+    Raises:
+        SegShiftError: an unknown experiment, no duration, or a model that cannot be probed.
+    """
+    expanded = grid.read(config)
+    allowed = budgets.seconds(budget) if budget else None
+    seen = overview.look(expanded, results, experiments)
+    to_do, costs = seen.to_do, seen.costs
+    if probe:
+        _probe(expanded, results, costs, to_do)
+    offers = []
+    if allowed is not None:
+        needed = budgets.needs(expanded, list(seen.experiments), to_do)
+        offers = list(budgets.offers(needed, costs, allowed, not listed))
+    if as_json:
+        print(json.dumps(_document(costs, to_do, offers), indent=1))
+    else:
+        print("\n".join(_lines(expanded, costs, to_do)))
+        if budget:
+            print("\n".join(_bought(expanded, offers, budget, listed)))
+
+
+def _probe(expanded: Grid, results: Results, costs: Costs, to_do: Iterable[Model]) -> None:
+    """Some steps of one cell of each kind that no finished cell tells of."""
+    for _, models in _kinds(to_do).items():
+        price = costs.price(models[0])
+        if price and price.level in (SAME, PROBE):
+            continue
+        model = next((one for one in models if costs.slices(one.dataset)), None)
+        if model is None:
+            names = ", ".join(sorted({one.dataset for one in models}))
+            raise SegShiftError(f"a probe needs images: first segshift prepare one of {names}")
+        manifest = json.loads((results.data(model.dataset) / "manifest.json").read_text())
+        size = tuple(manifest["splits"]["train"]["volumes"][0]["shape"])
+        found = cost.estimate(expanded, results, model, costs.slices(model.dataset), size)
+        costs.probe(model, found.seconds)
+
+
+def _kinds(models: Iterable[Model]) -> dict[tuple, list[Model]]:
+    found = defaultdict(list)
+    for model in models:
+        found[kind(model)].append(model)
+    return found
+
+
+def _lines(expanded: Grid, costs: Costs, to_do: list[Model]) -> Iterable[str]:
+    if not to_do:
+        yield "nothing is to be trained"
+        return
+    rows = [("", "cells", "device-hours", "from")]
+    for own, models in _kinds(to_do).items():
+        price = costs.price(models[0])
+        name = "/".join(part for part in own if part)
+        basis = "nothing is known: --probe" if price is None else price.level
+        if price and price.level != PROBE:
+            basis = f"{price.count} finished of {price.level}"
+        rows.append((name, str(len(models)), _hours(costs.total(models)), basis))
+    widths = [max(len(row[at]) for row in rows) for at in range(3)]
+    for name, number, hours, basis in rows:
+        yield f"{name:{widths[0]}}  {number:>{widths[1]}}  {hours:>{widths[2]}}  {basis}".rstrip()
+    total = costs.total(to_do)
+    yield f"\nall: {len(to_do)} cells, {_hours(total)} device-hours"
+    if total.unsure:
+        yield f"of {total.unsure} cells it is not known how wrong that may be"
+    if unprepared := sorted({one.dataset for one in to_do if not costs.slices(one.dataset)}):
+        yield f"not prepared, so taken for as large as the others: {', '.join(unprepared)}"
+    yield ABOUT
+
+
+def _bought(expanded: Grid, offers: list[Offer], budget: str, listed: bool) -> Iterable[str]:
+    order = "in the order of tables.yaml" if listed else "the cheapest first"
+    yield f"\nWith {budget}, {order}; a cell that several tables need is paid once:"
+    width = max((len(one.table) for one in offers), default=0)
+    for one in offers:
+        entry = expanded.config.tables.get(one.table) or expanded.config.experiments[one.table]
+        verdict = "yes" if one.had else "no "
+        yield f"  {verdict}  {one.table:{width}}  {_hours(one.own):>14}  {entry.title}"
+    had = [one for one in offers if one.had]
+    if not had:
+        yield "no table"
+        return
+    yield f"{len(had)} of {len(offers)} tables for {_hours(had[-1].all)} device-hours:"
+    prefix = "table_" if expanded.config.tables else ""
+    yield "  snakemake " + " ".join(f"results/tables/{prefix}{one.table}.csv" for one in had)
+
+
+def _hours(total: Total) -> str:
+    if total.unpriced and not total.seconds:
+        return "?"
+    said = f"{total.seconds / 3600:.1f}" + (f" ± {total.error / 3600:.1f}" if total.error else "")
+    return said + (f" + {total.unpriced} cells" if total.unpriced else "")
+
+
+def _document(costs: Costs, to_do: list[Model], offers: list[Offer]) -> dict:
+    cells = []
+    for model in to_do:
+        price = costs.price(model)
+        cells.append({"cell": model.path, **(asdict(price) if price else {"seconds": None})})
+    return {"cells": cells, "total": asdict(costs.total(to_do)), "tables": [asdict(one) for one in offers]}
