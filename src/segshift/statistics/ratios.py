@@ -42,16 +42,21 @@ class Draws:
 
     def mean(self, cells: Sequence[Cell]) -> np.ndarray:
         """(draws,) the statistic of weighted cells in each drawing; NaN where a cell lost all patients."""
-        total = np.zeros(self.draws)
+        # Cells whose patients have as many volumes each (usually all cells of a group) are one product.
+        sums: dict[tuple[str, bytes], np.ndarray] = {}
         for cell in cells:
-            counts = self.counts[cell.group]
-            sums, sizes = np.zeros((2, counts.shape[1]))
+            values, sizes = np.zeros((2, self.counts[cell.group].shape[1]))
             for patient, value in cell.volumes:
                 at = self.places[cell.group, patient]
-                sums[at] += value
+                values[at] += cell.weight * value
                 sizes[at] += 1
+            key = cell.group, sizes.tobytes()
+            sums[key] = sums[key] + values if key in sums else values
+        total = np.zeros(self.draws)
+        for (group, sizes), values in sums.items():
+            counts = self.counts[group]
             with np.errstate(divide="ignore", invalid="ignore"):
-                total += cell.weight * (counts @ sums) / (counts @ sizes)
+                total += (counts @ values) / (counts @ np.frombuffer(sizes))
         return total
 
 

@@ -1,4 +1,4 @@
-"""A paragraph about a table, for a paper: what is best, what it cannot be told from, what it could not see."""
+"""A paragraph about a table, for a paper: what is best, what equals it, and what could not be seen."""
 
 from collections.abc import Sequence
 
