@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from segshift import __version__, data_verbs, grid_verbs, warm
+from segshift import __version__, data_verbs, figure_verbs, grid_verbs, warm
 from segshift.errors import SegShiftError
 
 Arguments = argparse.Namespace
@@ -125,16 +125,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--origin", default="published", metavar="NAME", help="whose (default: published)")
     sub.add_argument("--out", type=Path, metavar="FILE", help="list the imported runs here")
     _declare_compare(verb)
-    verb("report", "Write report.html: every table on one page.", _report, _folder, _config)
+    verb("report", "Write report.html: one page with all of it.", _report, _folder, _config)
+    figure_verbs.declare(verb, _folder, _config, _device)
 
-    sub = verb("predict", "Segment a scan with a trained model.", _predict, _folder, _device)
-    sub.add_argument("cell", help=CELL)
-    sub.add_argument("image", type=Path, help="a scan: NIfTI, MGZ, NRRD, MHA, or a folder of DICOM slices")
-    sub.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="MASK", help="what it becomes: .nii or .nii.gz"
-    )
-    sub.add_argument("--channel", type=int, metavar="NUMBER", help="of a 4D image, counted from 0")
-    sub.add_argument("--mask", type=Path, metavar="FILE", help="of the brain, where the model's data had one")
+    _declare_predict(verb)
     sub = verb("show", "Print the tables; of a CELL, draw what its model sees.", _show, _folder, _config)
     sub.add_argument("cell", nargs="?", help=f"draw {CELL}")
     sub.add_argument("-o", "--output", type=Path, metavar="PNG", help="default: sheet.png in its folder")
@@ -160,6 +154,23 @@ def _declare_compare(verb: Callable) -> None:
     sub.add_argument("--json", dest="form", action="store_const", const="json", help="the same as JSON")
     text = "one paragraph for a paper"
     sub.add_argument("--paragraph", dest="form", action="store_const", const="paragraph", help=text)
+
+
+def _declare_predict(verb: Callable) -> None:
+    sub = verb("predict", "Segment scans with trained models.", _predict, _folder, _device)
+    sub.add_argument("cell", help=CELL)
+    text = "a scan (NIfTI, MGZ, NRRD, MHA, a folder of DICOM slices), a picture, or a folder of them"
+    sub.add_argument("image", type=Path, help=text)
+    text = "what it becomes, in the format that the name says; of a folder, a folder"
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="MASK", help=text)
+    text = "of a 4D image, or of nnU-Net's files, counted from 0"
+    sub.add_argument("--channel", type=int, metavar="NUMBER", help=text)
+    sub.add_argument("--mask", type=Path, metavar="FILE", help="of the brain, where the model's data had one")
+    text = "more models, by cell or by seed of CELL: the mean of their probabilities counts"
+    sub.add_argument("--ensemble", nargs="+", default=[], metavar="CELL", help=text)
+    text = "write them too, as MASK_probabilities.nii.gz"
+    sub.add_argument("--probabilities", action="store_true", help=text)
+    sub.add_argument("--overwrite", action="store_true", help="of a folder: make masks again that are there")
 
 
 def _folder(sub: argparse.ArgumentParser) -> None:
@@ -334,8 +345,9 @@ def _report(arguments: Arguments) -> None:
 
 
 def _predict(arguments: Arguments) -> None:
-    where = (arguments.cell, arguments.image, arguments.output, arguments.results)
-    stage("predict").run(*where, arguments.device, arguments.channel, arguments.mask)
+    a = arguments
+    more = (a.device, a.channel, a.mask, a.ensemble, a.probabilities, a.overwrite)
+    stage("predict").run(a.cell, a.image, a.output, a.results, *more)
 
 
 def _show(arguments: Arguments) -> None:

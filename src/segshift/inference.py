@@ -1,12 +1,12 @@
 """Finished models at work: build from a folder, predict volumes. Neither Lightning nor MLflow is loaded."""
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from segshift.contracts import is_frozen
 from segshift.model import Segmenter
 from segshift.paths import Results
 from segshift.raw_grid import RawGrid
-from segshift.slices import channels, crop
+from segshift.slices import CHUNK, channels, crop
 
 CHECKPOINTS = ("model", "lowest_loss", "last")
 
@@ -33,8 +33,14 @@ class Checkpoint:
     content: dict[str, Any]
 
 
-def load(folder: Path, settings: dict[str, Any], results: Results, device: torch.device) -> list[Checkpoint]:
-    """All checkpoints in a model's folder, sharing the backbone where it is frozen.
+def load(
+    folder: Path,
+    settings: dict[str, Any],
+    results: Results,
+    device: torch.device,
+    names: Sequence[str] = CHECKPOINTS,
+) -> list[Checkpoint]:
+    """The checkpoints in a model's folder, sharing the backbone where it is frozen; ``names``: which of them.
 
     Raises:
         SegShiftError: model.ckpt is missing, of another cell, or does not fit.
@@ -42,7 +48,7 @@ def load(folder: Path, settings: dict[str, Any], results: Results, device: torch
     torch.set_num_threads(settings["training"].get("cpu_threads", 1))
     (built,) = models.build([settings], results)
     found = []
-    for name in CHECKPOINTS:
+    for name in names:
         file = folder / f"{name}.ckpt"
         if name != "model" and not file.exists():
             continue
@@ -76,13 +82,27 @@ def outputs(checkpoints: list[Checkpoint], images: Tensor) -> Iterator[list[Tens
 
 @torch.inference_mode()
 def segment(
-    model: Segmenter, image: Tensor, device: torch.device, grid: RawGrid, chunk: int = 8
-) -> np.ndarray:
-    """Class indices uint8 on the raw grid of a prepared volume, float32 [z, H, W] in [0, 1].
+    models: Sequence[Segmenter],
+    image: Tensor,
+    device: torch.device,
+    grid: RawGrid,
+    told: Callable[[int], None] | None = None,
+) -> None:
+    """Fill a raw grid with what models say of a prepared volume.
 
-    ``grid`` is that of the model's ``crop``.
+    Args:
+        models: with the same ``crop``; of several, the mean of the class probabilities counts.
+        image: float32 [z, H, W], or [z, 3, H, W] in colour, in [0, 1].
+        device: where the models are.
+        grid: that of the models' ``crop``.
+        told: called with the number of slices that are done.
     """
-    for start in range(0, len(image), chunk):
-        images = channels(crop(image[start : start + chunk], model.crop)).to(device)
-        grid.add(model.predict(model(images)))
-    return grid.labels()
+    for start in range(0, len(image), CHUNK):
+        images = channels(crop(image[start : start + CHUNK], models[0].crop)).to(device)
+        logits = [model.predict(model(images)) for model in models]
+        if len(logits) > 1:  # the grid takes logits: of probabilities, those are the logarithms
+            shares = torch.stack([one.float().log_softmax(1) for one in logits])
+            logits = [shares.logsumexp(0) - math.log(len(models))]
+        grid.add(logits[0])
+        if told:
+            told(min(start + CHUNK, len(image)))

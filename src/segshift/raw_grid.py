@@ -28,6 +28,7 @@ class RawGrid:
         raw_affine: from raw indices to mm.
         raw_shape: the raw shape.
         multiple: predictions are of the centre that ``slices.crop`` leaves of the slices.
+        keep: keep the probabilities of all classes too, float32.
 
     Raises:
         SegShiftError: the grids are turned against each other, or an affine has no inverse.
@@ -40,7 +41,9 @@ class RawGrid:
         raw_affine: np.ndarray,
         raw_shape: Sequence[int],
         multiple: int = 1,
+        keep: bool = False,
     ) -> None:
+        self.keep, self.kept = keep, None
         cut = [side % multiple for side in shape[1:]]
         centre = np.eye(4)
         centre[1:3, 3] = [odd // 2 for odd in cut]
@@ -70,7 +73,9 @@ class RawGrid:
 
     def add(self, logits: Tensor) -> None:
         """Take the next slices: logits (n, classes, H, W) on any device."""
-        values = logits if self.exact else logits.float().softmax(1)
+        values = logits if self.exact and not self.keep else logits.float().softmax(1)
+        if self.keep and self.kept is None:
+            self.kept = np.zeros((*self.result.shape, logits.shape[1]), np.float32)
         for axis in (1, 2):
             values = _along(values, axis + 1, self.places[axis])
         for one in values:
@@ -82,12 +87,24 @@ class RawGrid:
         Raises:
             ValueError: slices are missing.
         """
+        return self._seen(self.result, 0)
+
+    def shares(self) -> np.ndarray:
+        """Probabilities float32 [..., classes] on the raw grid, if kept; outside, background's is 1.
+
+        Raises:
+            ValueError: slices are missing.
+        """
+        return self._seen(self.kept, np.eye(1, self.kept.shape[-1], dtype=np.float32)[0])
+
+    def _seen(self, values: np.ndarray, nothing: float | np.ndarray) -> np.ndarray:
+        """An array in the order of the raw axes, with ``nothing`` where no prediction was made."""
         if self.taken != self.shape[0]:
             raise ValueError(f"{self.taken} of {self.shape[0]} slices were added")
         for axis, place in enumerate(self.places):
             outside = (place < -0.5) | (place >= self.shape[axis] - 0.5)
-            self.result[(slice(None),) * axis + (outside,)] = 0
-        return np.ascontiguousarray(self.result.transpose(np.argsort(self.axes)))
+            values[(slice(None),) * axis + (outside,)] = nothing
+        return np.ascontiguousarray(values.transpose([*np.argsort(self.axes), *range(3, values.ndim)]))
 
     def _slice(self, values: Tensor) -> None:
         """Write the raw slices that lie between the last slice and this one (classes, h, w), or on it."""
@@ -100,6 +117,8 @@ class RawGrid:
             share = place - (number - 1)  # of this slice
             mixed = values if share == 1 or self.last is None else torch.lerp(self.last, values, share)
             self.result[index] = mixed.argmax(0).to(torch.uint8).cpu().numpy()
+            if self.keep:
+                self.kept[index] = mixed.permute(1, 2, 0).cpu().numpy()
             self.done += 1
         self.last, self.taken = values, number + 1
 

@@ -141,7 +141,8 @@ def test_segmenting_is_scoring(scored):
     checkpoints = inference.load(folder, read_settings(folder), scored.results, torch.device("cpu"))
     image, label = Prepared(scored.results.data("a")).volume("test", "test1")
     grid = RawGrid(np.eye(4), image.shape, np.eye(4), image.shape)
-    mask = inference.segment(checkpoints[0].model, torch.from_numpy(image), torch.device("cpu"), grid)
+    inference.segment([checkpoints[0].model], torch.from_numpy(image), torch.device("cpu"), grid)
+    mask = grid.labels()
     (row,) = [
         r
         for r in scores.read(folder / "scores.csv")

@@ -7,10 +7,6 @@ How arrays are laid out along ``plane`` is said in ``layers/orientation.py``. No
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
-from scipy.ndimage import affine_transform
-
 from segshift.errors import unknown
 from segshift.layers import pairing, patterns, scans
 from segshift.layers.orientation import PLANES
@@ -81,39 +77,3 @@ def guess(folder: Path) -> dict[str, Any] | None:
     if (folder / "dataset.json").exists():
         return None  # nnU-Net's
     return pairing.guess(folder, scans.SUFFIXES)
-
-
-def read_image(file: Path, plane: str, channel: int | None = None, mask: Path | None = None) -> Volume:
-    """An image without a label, laid out as those of a dataset: for predictions.
-
-    Raises:
-        SegShiftError: a missing, truncated or other file, 4D without ``channel``, or a mask of another shape
-            or affine.
-    """
-    return scans.read_image(file, plane, channel, mask)
-
-
-def write_label(label: np.ndarray, affine: np.ndarray, like: Path, file: Path) -> None:
-    """Bring a label map to the voxels of an image file, nearest, and write it with that file's shape and
-    affine.
-
-    Args:
-        label: class indices uint8 [z, y, x].
-        affine: from its indices to scanner space in mm.
-        like: the image file, or folder of DICOM slices; voxels that ``label`` does not cover become 0.
-        file: where to, a NIfTI file.
-    """
-    image = scans.open_scan(like)
-    back = np.linalg.inv(affine) @ image.affine  # the file's voxel indices -> indices of `label`
-    mask = affine_transform(label, back, output_shape=image.shape[:3], order=0, mode="grid-constant")
-    written = nibabel.Nifti1Image(mask, image.affine)
-    # code 1: scanner, as good a claim as the image's own; other formats mean no other space
-    own = image.header if isinstance(image, nibabel.Nifti1Pair) else {}
-    written.set_qform(image.affine, int(own.get("qform_code", 0)) or 1)
-    written.set_sform(image.affine, int(own.get("sform_code", 0)) or 1)
-    part = file.with_name(f".{file.name}.part{''.join(file.suffixes)}")  # nibabel goes by the suffix
-    try:
-        nibabel.save(written, part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

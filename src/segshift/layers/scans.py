@@ -83,14 +83,20 @@ def load(file: Path, channel: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The 3D array of a file as it is stored, and its affine.
 
     Raises:
-        SegShiftError: a missing, truncated or other file, or 4D without ``channel``.
+        SegShiftError: a missing, truncated, empty or other file, colours, or 4D without ``channel``.
     """
     scan = open_scan(file)
     try:
         scan = _three_dimensions(scan, file, channel)
-        return np.asanyarray(scan.dataobj), scan.affine
+        array = np.asanyarray(scan.dataobj)
     except BROKEN as error:
         raise _unreadable(file, error) from error
+    if array.dtype.names or np.iscomplexobj(array):
+        kind = f"colours ({', '.join(array.dtype.names)})" if array.dtype.names else "complex numbers"
+        raise SegShiftError(f"{file} holds {kind}, not one number a voxel")
+    if 0 in array.shape:
+        raise SegShiftError(f"{file} is empty: its shape is {array.shape}")
+    return (array if array.ndim == 3 else array[..., None]), scan.affine
 
 
 def open_scan(file: Path) -> SpatialImage:
@@ -136,14 +142,25 @@ def _through_itk(file: Path) -> SpatialImage:
             f"{file} cannot be read as {name}, it is truncated or of another format: {reason}"
         ) from None
     matrix = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)[:3, :3] * image.GetSpacing()[:3]
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = matrix, image.GetOrigin()[:3]
+    affine, axes = np.eye(4), len(matrix)
+    affine[:axes, :axes], affine[:axes, 3] = matrix, image.GetOrigin()[:3]
     array = SimpleITK.GetArrayFromImage(image)
     components = image.GetNumberOfComponentsPerPixel() > 1
     array = np.moveaxis(array.T, 0, -1) if components else array.T  # [x, y, z] or [x, y, z, channel]
     return nibabel.Nifti1Image(
         array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, dtype=array.dtype
     )  # LPS to RAS
+
+
+def is_series(folder: Path) -> bool:
+    """True if a folder holds DICOM slices."""
+    with_preamble = (file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
+    return next(with_preamble, None) is not None
+
+
+def _is_dicom(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(132)[128:] == b"DICM"
 
 
 def _series(folder: Path, reader: Any) -> list[str]:
@@ -169,6 +186,6 @@ def _three_dimensions(scan: SpatialImage, file: Path, channel: int | None) -> Sp
         if not 0 <= (channel or 0) < scan.shape[3]:
             raise SegShiftError(f"{file} has channels 0 to {scan.shape[3] - 1}, not {channel}")
         return scan.slicer[..., channel or 0]
-    if scan.ndim != 3:
+    if scan.ndim not in (2, 3):
         raise SegShiftError(f"{file} has shape {scan.shape}, not three dimensions")
-    return scan
+    return scan  # 2D: a single slice
