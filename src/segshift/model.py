@@ -115,6 +115,17 @@ def _backbone(entry: dict[str, Any], settings: dict[str, Any], part: str, result
     return backbone
 
 
+def pretrained(entry: dict[str, Any], digests: dict[str, str | None], results: Results) -> Backbone:
+    """A backbone alone, as its weights left it, untrained.
+
+    Args:
+        entry: of backbones.yaml.
+        digests: the sha256 of its weights file by name, as its entry in weights.yaml says.
+        results: where the fetched weights are.
+    """
+    return _backbone(entry, {"seed": 0, "weights": digests}, "backbone", results)
+
+
 def read_weights(results: Results, settings: dict[str, Any], name: str) -> dict[str, Tensor]:
     """The state dict of a fetched weights file.
 

@@ -3,11 +3,10 @@
 from segshift.report import links as anchors
 from segshift.report.facts import Facts
 from segshift.report.markup import note
-from segshift.report.plots import SCALE, Plot, Section, grid, layout
+from segshift.report.plots import SCALE, Plot, Section, grid, inked, layout
 from segshift.report.rows import order
 from segshift.scores import mean
 from segshift.tables.asked import Asked, Key
-from segshift.tables.table import rounded
 
 
 def section(facts: Facts) -> Section:
@@ -54,8 +53,9 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot | None
         "x": [title for title, _ in columns],
         "y": names,
         "z": z,
-        "text": [["" if value is None else rounded(value, 1) for value in line] for line in z],
+        "text": [[inked(value) for value in line] for line in z],
         "texttemplate": "%{text}",
+        "textfont": {"size": 13},
         "customdata": [[anchors.row(key)] * len(columns) for _ in names],
         "hovertemplate": "%{y} on %{x}: %{z:.2f}<extra></extra>",
         "zmin": 0,

@@ -8,7 +8,7 @@ from segshift.grid import Model
 from segshift.report.facts import Facts, key
 from segshift.tables.asked import Key
 from segshift.tables.html import Pages
-from segshift.tables.table import Evidence, rounded
+from segshift.tables.table import DASH, Evidence, rounded
 
 
 def cell(model: Model) -> str:
@@ -32,6 +32,8 @@ class Links(Pages):
 
     def linked(self, text: str, runs: Sequence[str]) -> str:
         """A number of a table: to its cell's section or, if it has many, its row's; and to MLflow."""
+        if text == DASH:
+            return text
         models = dict.fromkeys(self.models[run] for run in runs if run in self.models)
         if not models:
             return super().linked(text, runs) if self.server else text

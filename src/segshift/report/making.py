@@ -7,7 +7,7 @@ from typing import Any
 
 from segshift import __version__
 from segshift.report.facts import Facts, key
-from segshift.report.markup import folded, note, table, words
+from segshift.report.markup import folded, many, note, table, words
 from segshift.report.plots import Section
 
 
@@ -17,7 +17,7 @@ def section(facts: Facts) -> Section:
         return Section("making", "Versions, settings, seeds, licences", note("No model has a score."))
     records = {model: facts.record(model) for model in facts.models}
     seeds = Counter(model.seed for model in facts.models)
-    told = ", ".join(f"{seed} ({count} models)" for seed, count in sorted(seeds.items()))
+    told = ", ".join(f"{seed} ({many(count, 'model')})" for seed, count in sorted(seeds.items()))
     parts = [note(f"Report by segshift {__version__}. Seeds: {told}."), "<h3>Versions</h3>"]
     parts.append(_counted([record.get("versions", {}) for record in records.values()], "Package", "Version"))
     machines = [
@@ -60,7 +60,7 @@ def _settings(facts: Facts) -> str:
             values = json.loads(text)
             lines = [(name, json.dumps(value)) for name, value in values.items()]
             body = listed(("Setting", "Value"), lines) if lines else note("Not recorded.")
-            blocks.append(folded(f"{escape(facts.row(row))} ({count} models)", body))
+            blocks.append(folded(f"{escape(facts.row(row))} ({many(count, 'model')})", body))
     return "\n".join(blocks)
 
 

@@ -17,6 +17,11 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
+def many(count: int, what: str) -> str:
+    """A count and its noun."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def words(text: str) -> str:
     """A cell of a table with words, on the left; escaped."""
     return f'<td class="text">{escape(text)}</td>'

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segshift import story
 from segshift.report.facts import Facts
+from segshift.report.markup import many
 from segshift.report.plots import Section
 
 
@@ -38,15 +39,11 @@ def counts(facts: Facts) -> str:
     have = sum(one.score in facts.tracked.scores for one in possible)
     seeds = sorted({model.seed for model in facts.models})
     rows, sources = len(facts.rows), len({model.source for model in facts.models})
-    told = f"{_many(len(facts.models), 'model')} with {_many(have, 'score')} of {len(possible)} asked for"
+    told = f"{many(len(facts.models), 'model')} with {many(have, 'score')} of {len(possible)} asked for"
     if not facts.models:
         return f"{told}: nothing was scored yet."
     named = ", ".join(map(str, seeds))
     return (
-        f"{told}: {_many(rows, 'row')}, {_many(sources, 'source')}, "
+        f"{told}: {many(rows, 'row')}, {many(sources, 'source')}, "
         f"{'seed' if len(seeds) == 1 else 'seeds'} {named}. Dice in percent."
     )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

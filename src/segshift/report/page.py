@@ -24,6 +24,7 @@ NAV = {
     "data": "Data",
     "selection": "Selection",
     "cost": "Cost",
+    "noise": "Noise",
     "missing": "Missing",
     "making": "Versions",
     "cells": "Cells",

@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from plotly.colors import sample_colorscale
+
+from segshift.tables.table import rounded
+
 # Okabe and Ito (2008); their black would vanish on a dark page.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "hexagon")
@@ -56,7 +60,7 @@ def layout(title: str, x: str = "", y: str = "", **more: Any) -> dict[str, Any]:
         "xaxis": {"title": {"text": x}, "automargin": True, "zeroline": False},
         "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
         "hoverlabel": {"align": "left"},
-        "legend": {"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
     }
     for name, value in more.items():
         base[name] = base[name] | value if isinstance(base.get(name), dict) else value
@@ -66,6 +70,17 @@ def layout(title: str, x: str = "", y: str = "", **more: Any) -> dict[str, Any]:
 def grid(plots: list[Plot]) -> str:
     """Small plots side by side, as many as fit."""
     return f'<div class="plots">{"".join(plot.place for plot in plots)}</div>' if plots else ""
+
+
+def inked(value: float | None) -> str:
+    """A value's text on its colour of ``SCALE`` (0 to 100): black or white, whichever is read more easily."""
+    if value is None:
+        return ""
+    (colour,) = sample_colorscale(SCALE, [min(max(value / 100, 0), 1)], colortype="tuple")
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in colour]
+    light = sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    ink = "#000" if light > 0.179 else "#fff"  # where both contrasts are equal (WCAG 2, 1.4.3)
+    return f'<span style="color:{ink}">{rounded(value, 1)}</span>'
 
 
 def dump(plots: list[Plot]) -> str:

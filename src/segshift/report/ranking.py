@@ -38,7 +38,7 @@ def section(
         except SegShiftError as error:
             parts.append(f'<h3 id="{_id(name)}">{escape(name)}</h3>\n{note(f"Not made: {error}")}')
             continue
-        if not (_counts(facts, name) or any(number.value is not None for number in table.numbers)):
+        if not (_counts(facts, name) or any(number.scores for number in table.numbers)):
             empty.append(table.heading)
             continue
         body, drawn = one(facts, links, name, table, least)

@@ -7,7 +7,7 @@ from segshift.report import links as anchors
 from segshift.report.facts import Facts, over_seeds
 from segshift.report.links import Links
 from segshift.report.markup import cell, folded, note, table, words
-from segshift.report.plots import SCALE, Plot, Section, grid, layout
+from segshift.report.plots import SCALE, Plot, Section, grid, inked, layout
 from segshift.tables.asked import Asked, Key
 from segshift.tables.table import Evidence, rounded
 
@@ -74,6 +74,7 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot:
         "z": z,
         "text": text,
         "texttemplate": "%{text}",
+        "textfont": {"size": 13},
         "customdata": custom,
         "hovertext": hover,
         "hovertemplate": "%{hovertext}<extra></extra>",
@@ -88,14 +89,14 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot:
     title = facts.name("anatomy", anatomy) if len(facts.grid.config.anatomies) > 1 else ""
     shape = layout(
         title,
-        "target",
-        "source",
         xaxis={"type": "category", "showgrid": False},
         yaxis={"type": "category", "showgrid": False, "autorange": "reversed"},
         shapes=shapes,
         margin={"t": 34 if title else 12},
     )
-    return Plot(f"map-{'.'.join(key)}-{anatomy}", [data], shape, 120 + 46 * len(sources))
+    return Plot(
+        f"map-{'.'.join(key)}-{anatomy}", [data], shape, 70 + 46 * len(sources) + (22 if title else 0)
+    )
 
 
 def _cell(
@@ -108,7 +109,7 @@ def _cell(
         told = "<br>".join(f"seed {one.model.seed}: {rounded(one.dice)}" for one in scores)
         sd = f" ± {rounded(spread)}" if spread is not None else ""
         where = anchors.cell(scores[0].model) if len(scores) == 1 else anchors.row(key)
-        return value, rounded(value, 1), f"{names}: {rounded(value)}{sd}<br>{told}", where
+        return value, inked(value), f"{names}: {rounded(value)}{sd}<br>{told}", where
     why = f"left out: {left_out[pair]}" if pair in left_out else "missing"
     return None, "", f"{names}<br>{why}", ""
 

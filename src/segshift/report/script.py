@@ -23,7 +23,7 @@ function draw(place) {
   drawn.add(place.id);
   const { data, layout } = plots[place.id];
   layout.font = { family: "system-ui, sans-serif", size: 13 };
-  const options = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const options = { displayModeBar: false, responsive: true };
   Plotly.newPlot(place, data, layout, options).then(() => {
     Plotly.relayout(place, themed());
     place.on("plotly_click", (event) => {
