@@ -155,3 +155,16 @@ def needs(figure: Examples | Scored | Features, grid: Grid) -> Needs:
     weights = dict.fromkeys(name for model in own for name in grid.weights(model))
     datasets = dict.fromkeys(one.target for one in figure.rows)
     return Needs(list(dict.fromkeys(model.path for model in own)), [], list(datasets), list(weights))
+
+
+def usual(figures: dict[str, Examples | Scored | Features], grid: Grid) -> list[str]:
+    """Figures that `all` makes: those of which everything that they show can be made."""
+    return [name for name, one in figures.items() if one.in_all and _possible(needs(one, grid), one, grid)]
+
+
+def _possible(made: Needs, figure: Examples | Scored | Features, grid: Grid) -> bool:
+    known = set(grid.datasets())
+    if isinstance(figure, Features) and any(grid.config.backbones[name].planned for name in figure.backbones):
+        return False
+    scored = bool(made.scored) if isinstance(figure, Scored) else True
+    return scored and all(path in grid.jobs for path in made.models) and known >= set(made.datasets)

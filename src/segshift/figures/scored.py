@@ -88,7 +88,7 @@ def _map(axis: Any, title: str, own: list[Score], hatched: set[Pair], grid: Grid
             values[y, x] = mean(found)
             ink = "black" if values[y, x] > 60 else "white"
             axis.text(x, y, rounded(values[y, x], 1), ha="center", va="center", color=ink)
-        box = {"xy": (x - 0.5, y - 0.5), "width": 1, "height": 1, "fill": False}
+        box = {"xy": (x - 0.47, y - 0.47), "width": 0.94, "height": 0.94, "fill": False}
         if (source, target) in hatched:
             axis.add_patch(Rectangle(**box, hatch="////", edgecolor="gray", linewidth=0))
         if source == target:
