@@ -277,3 +277,17 @@ def test_a_model_that_was_scored_again_and_not_tracked_takes_no_other_with_it(pr
     assert f"cell-{TWO.format(0).replace('/', '.')}" in page.ids
     assert f"cell-{ONE.format(0).replace('/', '.')}" not in page.ids
     assert "run segshift track" in page.section("missing")
+
+
+def test_noise_over_seeds_and_patients_by_dataset_and_backbone(whole):
+    """Against variances by hand: each configuration's, weighted by its degrees of freedom."""
+    section = whole.page.html.partition('<section id="noise">')[2].partition("</section>")[0]
+    lines = section.splitlines()
+    for target, shown, cells in (("one", "Site one", (ONE, TWO)), ("two", "two", (ONE, TWO, ADAPTED))):
+        squares = dfs = 0.0
+        for cell in cells:
+            values = [dice(whole, cell.format(seed), target) for seed in SEEDS]
+            squares, dfs = squares + sum((v - fmean(values)) ** 2 for v in values), dfs + 1
+        line = next(line for line in lines if f'<td class="text">{shown}</td>' in line)
+        assert f"<td>{len(cells)}</td><td>{(squares / dfs) ** 0.5:.2f}</td>" in line
+    assert "more than three robust standard deviations" in section
