@@ -54,16 +54,23 @@ def load(
             continue
         content = models.read_checkpoint(file, settings)
         models.check_files(content, settings, results)
-        model = built if not found else _sibling(built, settings)
+        model = built if not found else _sibling(built, settings, content["weights"])
         models.load_state(model, content["weights"], settings, file)
         digest = models.weights_digest(content.pop("weights"))
         found.append(Checkpoint(name, digest, model.to(device).eval(), content))
     return found
 
 
-def _sibling(model: Segmenter, settings: dict[str, Any]) -> Segmenter:
-    """A second model: with the same backbone if nothing in it was trained, else with a copy."""
-    share = is_frozen(model.backbone) and not models.keeps_everything(settings)
+def _sibling(model: Segmenter, settings: dict[str, Any], weights: dict[str, Tensor]) -> Segmenter:
+    """A second model, of these weights: with the same backbone if nothing in it was trained, else a copy.
+
+    A random twin's backbone stands in every checkpoint; trained or not, the tensors tell.
+    """
+    share = is_frozen(model.backbone) and all(
+        torch.equal(own.cpu(), weights[name])
+        for name, own in models.kept(model, settings).items()
+        if name.startswith("backbone.") and name in weights
+    )
     memo = {id(model.backbone): model.backbone} if share else {}
     return copy.deepcopy(model, memo)
 

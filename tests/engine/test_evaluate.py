@@ -135,6 +135,26 @@ def test_checkpoints_share_a_frozen_backbone_and_nothing_else(scored):
         assert one.model.head is not other.model.head
 
 
+def test_checkpoints_of_a_random_twin_share_its_backbone_where_its_bits_agree(project):
+    """Their files hold the backbone, which nothing trained; features are computed once, and are the same."""
+    cell = project.add("a/resnet_random/frozen/linear/0")
+    assert project.fit(cell) == 0
+    folder, cpu = project.folder(cell), torch.device("cpu")
+    settings = read_settings(folder)
+    one, other = inference.load(folder, settings, project.results, cpu)
+    assert one.model.backbone is other.model.backbone and one.model.head is not other.model.head
+    content = torch.load(folder / "lowest_loss.ckpt", weights_only=True)
+    for name, tensor in models.kept(other.model, settings).items():
+        assert torch.equal(tensor, content["weights"][name]), name
+    name = next(
+        name for name in content["weights"] if name.startswith("backbone.") and "running_mean" in name
+    )
+    content["weights"][name] += 1
+    torch.save(content, folder / "lowest_loss.ckpt")
+    one, other = inference.load(folder, settings, project.results, cpu)
+    assert one.model.backbone is not other.model.backbone
+
+
 def test_segmenting_is_scoring(scored):
     """`predict` and `evaluate` see the same classes."""
     folder = scored.folder(UNET)
