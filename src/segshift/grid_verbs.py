@@ -41,6 +41,7 @@ def declare(verb: Callable[..., argparse.ArgumentParser], cell: str, *options: C
     sub.add_argument("--listed", action="store_true", help="tables as tables.yaml lists them, not by cost")
     sub.add_argument("--probe", action="store_true", help="try some steps where no finished cell tells")
     sub.add_argument("--json", action="store_true", help="the same as JSON")
+    verb("doctor", "Say what is missing on this machine, and what to do.", _doctor, *options)
 
 
 def _status(arguments: Arguments) -> None:
@@ -68,6 +69,10 @@ def _rerun(arguments: Arguments) -> None:
 def _plan(arguments: Arguments) -> None:
     where = (arguments.config, Results(arguments.results), arguments.experiment, arguments.budget)
     _stage("plan").run(*where, arguments.listed, arguments.probe, arguments.json)
+
+
+def _doctor(arguments: Arguments) -> int:
+    return _stage("doctor").run(arguments.config, Results(arguments.results))
 
 
 def _stage(name: str) -> Any:

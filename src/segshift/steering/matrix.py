@@ -32,7 +32,8 @@ def lines(cells: Mapping[Model, State], width: int, colour: bool = False) -> Ite
     widths = {
         source: max(len(source), *(len(row.get(source, ())) for row in rows.values())) for source in sources
     }
-    margin = max(min(max(map(len, rows)), width - 2 - max(widths.values()) - len(GAP)), LEAST)
+    room = width - 2 - max(widths.values()) - len(GAP)
+    margin = min(max(map(len, rows)), max(room, LEAST))
     for number, block in enumerate(_blocks(widths, width - 2 - margin)):
         if number:
             yield ""

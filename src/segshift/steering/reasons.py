@@ -50,7 +50,7 @@ def of_training(grid: Grid, results: Results, model: Model) -> list[Reason]:
     found += _weights(grid, results, model, record)
     found += _source(grid, results, model, record)
     found += _code(grid, model, record)
-    return found + _versions(record)
+    return [*found, *_versions(record)]
 
 
 def of_scores(grid: Grid, results: Results, model: Model) -> list[Reason]:
