@@ -59,7 +59,9 @@ def one(facts: Facts, links: Links, name: str, table: Table, least: float) -> tu
     shown = html.fragment(wide(table, across, facts.labels), facts.labels, links)
     ranked = _ranked(table)
     plots = [_seeds(facts, name, ranked)] if len(ranked) > 1 else []
-    said = [f'<p class="ties">{escape(ties(facts, ranked, least))}</p>'] if len(ranked) > 1 else []
+    told = any(remark.startswith("Ranks:") for remark in table.remarks)  # from patients and seeds together
+    said = [ties(facts, ranked, least)] if len(ranked) > 1 and not told else []
+    said = [f'<p class="ties">{escape(text)}</p>' for text in said]
     head = f'<h3 id="{_id(name)}">{html.heading(table)}</h3>'
     return "\n".join([head, shown, *said, *(plot.place for plot in plots), _files(facts, table)]), plots
 
