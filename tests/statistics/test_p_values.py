@@ -126,3 +126,21 @@ def test_a_failed_run_is_suspect_and_a_small_group_has_none():
     assert not noise.suspects({"pair": {"a": 80.0, "b": 81.0, "c": 79.0, "e": 20.0}})
     assert not noise.suspects({"pair": dict.fromkeys("abcdef", 80.0)})
     assert not noise.suspects({"pair": {**group, "e": 140.0}})  # far above is no accident
+
+
+def test_the_noise_floor_of_the_document(capsys):
+    """Its example, run as it stands; independently: two runs differ with twice the variance of one."""
+    text = (ROOT / "docs" / "statistics.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    exec(code.replace("config/published", str(ROOT / "config" / "published")), {})
+    printed = [round(float(line), 2) for line in capsys.readouterr().out.split()]
+    assert printed == [float(line.rpartition("# ")[2]) for line in code.splitlines() if "# " in line]
+    runs_of = {}
+    with (ROOT / "config" / "published" / "runs.csv").open(newline="") as stream:
+        for line in csv.DictReader(stream):
+            if line["experiment"] == "tunings" and line["backbone"] != "dinov2_b":
+                place = line["backbone"], line["source"], line["target"]
+                runs_of.setdefault(place, {})[line["tuning"]] = float(line["dice"])
+    for number, diagonal in zip(printed, (True, False), strict=True):
+        apart = [o["rein"] - o["rein_lora"] for (_, s, t), o in runs_of.items() if (s == t) == diagonal]
+        assert number == pytest.approx(np.sqrt(np.mean(np.square(apart)) / 2), abs=0.005)
