@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from segshift.errors import SegShiftError
 from segshift.grid import Model, Score
 from segshift.paths import Results
 from segshift.stages import tabulate_file
-from segshift.tables import asked, files, making, runs
+from segshift.statistics.friedman import friedman
+from segshift.tables import asked, diagram, files, making, runs
 from segshift.tables.asked import Tracked
 from segshift.tables.bearing import TIED
 from segshift.tables.bearing_notes import UNKNOWN
@@ -232,6 +234,69 @@ def test_a_missing_row_takes_no_part(grid):
     spans = dict(zip(table.column("backbone"), table.column("ranks"), strict=True))
     assert spans["b"].value is None
     assert max(one.high for one in spans.values() if one.value) == 5
+
+
+def test_what_a_rule_costs_with_its_interval(grid):
+    entry = {
+        "kind": "selection",
+        "title": "Choice",
+        "experiment": "x",
+        "choose": "backbone",
+        "columns": ["backbone"],
+        "statistics": True,
+    }
+    values, known = tracked()
+    # Validation says `c` on the source; the test scores say something else.
+    scores = {
+        score: replace(one, validation=90.0 if score.model.backbone == "c" else 50.0)
+        for score, one in known.scores.items()
+    }
+    table = build(grid(table=entry), Tracked(scores, {}, {}))
+    (row,) = table.rows
+    cells = dict(zip((column.key for column in table.columns), row.cells, strict=True))
+    assert (cells["source_validation"], cells["oracle"]) == ("c", "a")
+    apart = values[0, 0] - values[2, 0]  # (target, patient)
+    cost, dg = cells["source_validation_cost"], cells["source_validation_cost_dg"]
+    b = (apart / 2).var(axis=1, ddof=1) / 12
+    half = stats.t.ppf(0.975, b.sum() ** 2 / (b**2 / 11).sum()) * math.sqrt(b.sum())
+    assert (cost.value, cost.low, cost.high) == pytest.approx(
+        (apart.mean(), apart.mean() - half, apart.mean() + half)
+    )
+    by_library = stats.ttest_rel(values[0, 0, 1], values[2, 0, 1]).confidence_interval(0.95)
+    assert (dg.value, dg.low, dg.high) == pytest.approx((apart[1].mean(), by_library.low, by_library.high))
+    assert (cells["oracle_cost"].value, cells["oracle_cost"].low) == (0, 0)
+    assert any("take the choices as given" in remark for remark in table.remarks)
+
+
+def test_the_loss_has_an_interval_and_latex_knows_every_sign(grid):
+    columns = ["backbone", "ds", "domain_shift", "dom_shift_loss_pct", "ov"]
+    values, known = tracked()
+    table = build(grid(table=TABLE | {"columns": columns}), known)
+    at = [list(table.column("backbone")).index(name) for name in ("a", "f")]
+    for i, name in zip(at, (0, 5), strict=True):
+        cell = table.column("dom_shift_loss_pct")[i]
+        ds, dg = values[name, 0].mean(axis=1)
+        # The linear form of a ratio, of two datasets that share no patients.
+        b = (
+            1e4
+            * (values[name, 0, 1].var(ddof=1) / ds**2 + (dg / ds**2) ** 2 * values[name, 0, 0].var(ddof=1))
+            / 12
+        )
+        half = stats.t.ppf(0.975, 11) * math.sqrt(b)
+        assert cell.value == pytest.approx(100 * (dg - ds) / ds)
+        assert cell.high - cell.low == pytest.approx(2 * half, rel=0.08)
+    text = files.texts(table, None, {})["tex"]
+    assert not set(text) & set("√·“”−±≥≤")
+
+
+@pytest.mark.parametrize("ending", ["pdf", "png", "svg"])
+def test_a_diagram_is_the_same_bytes_every_time(tmp_path, ending):
+    found = friedman({name: {b: float(i * b % 7) for b in range(1, 9)} for i, name in enumerate("abcd", 2)})
+    diagram.write(found, tmp_path / f"one.{ending}", "Title")
+    diagram.write(found, tmp_path / f"two.{ending}", "Title")
+    assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
+    with pytest.raises(SegShiftError, match="svg, pdf, png"):
+        diagram.write(found, tmp_path / "one.gif")
 
 
 @pytest.fixture(scope="module")
