@@ -324,5 +324,5 @@ def test_friedman_on_the_thesis_s_heads_from_its_plain_file(published, blocks, s
     assert said in remark
     rank, count = {"cells": ("3.77", 9), "models": ("3.25", 10)}[blocks]
     assert f"First by mean rank: HQHSAM ({rank}); {count} of 12 rows" in remark
-    assert table.beside["ranks.svg"].count("HQHSAM (") == 1
+    assert table.beside["ranks.svg"].decode().count("HQHSAM (") == 1
     assert UNKNOWN in table.remarks

@@ -53,7 +53,7 @@ def build(table: Table, grid: Grid, settings: Statistics, rises: bool = True, qu
     table = _marked(table, deciding, compared)
     table = bearing_notes.suspects(table, deciding)
     remarks = bearing_notes.remarks(table, deciding, compared, known)
-    beside: dict[str, str] = dict(table.beside)
+    beside: dict[str, str | bytes] = dict(table.beside)
     if any(one.pairs for one in compared):
         beside["txt"] = bearing_text.paragraph(table, grid, deciding, compared)
         beside["pairs.csv"] = pairs_file.write(

@@ -16,11 +16,6 @@ SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "segshift", "font.size": 9, 
 METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
-def svg(found: Friedman, title: str = "") -> str:
-    """The diagram as SVG."""
-    return drawn(found, "svg", title).decode()
-
-
 def write(found: Friedman, file: Path, title: str = "") -> None:
     """Write the diagram in the format that the file's ending says.
 

@@ -18,7 +18,7 @@ def texts(
     entry: TableEntry | None,
     labels: Mapping[str, Mapping[str, str]],
     pages: Pages | None = None,
-) -> dict[str, str]:
+) -> dict[str, str | bytes]:
     """What stands in each file of a table, by ending: the CSV is long, print may be wide.
 
     Args:
@@ -38,9 +38,9 @@ def texts(
     } | dict(table.beside)
 
 
-def write(file: Path, text: str) -> None:
+def write(file: Path, text: str | bytes) -> None:
     """Write by rename: a reader sees the old file or the new one."""
     part = file.with_name(file.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text)
+    part.write_bytes(text.encode() if isinstance(text, str) else text)
     part.replace(file)

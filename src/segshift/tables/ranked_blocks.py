@@ -11,8 +11,8 @@ from segshift.tables.table import Evidence, Row, Table, named, rounded
 
 def build(
     table: Table, grid: Grid, deciding: str, blocks: str, rises: bool = True
-) -> tuple[list[str], dict[str, str]]:
-    """Remarks, and a diagram as SVG where the table has one section.
+) -> tuple[list[str], dict[str, str | bytes]]:
+    """Remarks, and a diagram as SVG, PDF and PNG where the table has one section.
 
     Args:
         table: the table.
@@ -30,7 +30,7 @@ def build(
         what = "trained models" if blocks == "models" else "cells"
         said.append(f"{start}Blocks are {what}. {one.said} {_within(one)}")
         if len(found) == 1:
-            beside["ranks.svg"] = diagram.svg(one, table.heading)
+            beside |= {f"ranks.{form}": diagram.drawn(one, form, table.heading) for form in diagram.FORMATS}
     return said or [
         "Friedman's test is left out: it needs three rows and two blocks that all rows have."
     ], beside

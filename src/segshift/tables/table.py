@@ -134,7 +134,7 @@ class Table:
     partial: bool = False
     number: str = ""
     legend: str = LEGEND
-    beside: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str | bytes] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
