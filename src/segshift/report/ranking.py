@@ -7,7 +7,7 @@ from pathlib import Path
 from segshift.errors import SegShiftError
 from segshift.report.facts import Facts, relative
 from segshift.report.links import Links
-from segshift.report.markup import note
+from segshift.report.markup import folded, note
 from segshift.report.plots import COLOURS, Plot, Section, layout
 from segshift.story_numbers import Value, alike
 from segshift.table_entries import DatasetTable, Scores
@@ -62,6 +62,7 @@ def one(facts: Facts, links: Links, name: str, table: Table, least: float) -> tu
     told = any(remark.startswith("Ranks:") for remark in table.remarks)  # from patients and seeds together
     said = [ties(facts, ranked, least)] if len(ranked) > 1 and not told else []
     said = [f'<p class="ties">{escape(text)}</p>' for text in said]
+    said += [folded("A paragraph for a paper", note(text))] if (text := table.beside.get("txt")) else []
     head = f'<h3 id="{_id(name)}">{html.heading(table)}</h3>'
     return "\n".join([head, shown, *said, *(plot.place for plot in plots), _files(facts, table)]), plots
 
@@ -150,7 +151,7 @@ def _files(facts: Facts, table: Table) -> str:
     """Links to the table's files beside the report, where they are."""
     found = []
     for folder in (facts.results.tables, facts.results.tables / "partial"):
-        files = [folder / f"{table.name}.{ending}" for ending in FORMATS]
+        files = [folder / f"{table.name}.{ending}" for ending in (*FORMATS, *table.beside)]
         if found := [file for file in files if file.exists()]:
             break
     listed = " · ".join(f'<a href="{escape(_path(facts, file))}">{file.name}</a>' for file in found)

@@ -115,7 +115,7 @@ def _marked(table: Table, deciding: str, compared: list[Compared]) -> Table:
     rows = []
     for at, row in enumerate(table.rows):
         span = spans.get(at)
-        number = Number(float(span[0]), low=float(span[0]), high=float(span[1])) if span else Number(None)
+        number = Number(float(span[0]), low=span[0], high=span[1]) if span else Number(None)
         notes = dict(row.notes)
         if at in tied:
             notes[deciding] = (*notes.get(deciding, ()), TIED)
