@@ -2,10 +2,12 @@
 needs three of them."""
 
 import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-START, END = 1 << 16, 1 << 13  # bytes that are read of both ends
+START, END = 1 << 14, 1 << 13  # bytes that are read of both ends
 
 
 class Glance(NamedTuple):
@@ -31,63 +33,61 @@ def glance(folder: Path) -> Glance | None:
     files = [file for file in (folder / "journal").glob("*.jsonl") if file.stem.isdigit()]
     if not files:
         return None
-    first, last = _ends(max(files, key=lambda file: int(file.stem)))
-    if not last:
+    head, tail = _ends(max(files, key=lambda file: int(file.stem)))
+    last = next(tail, None)
+    if last is None:
         return None
-    start = first[0] if first and first[0].get("event") == "start" else {}
-    end = last[-1] if last[-1]["event"] == "end" else {}
+    first = next(head, {})
+    start = first if first.get("event") == "start" else {}
+    end = last if last["event"] == "end" else {}
     parameters = start.get("parameters", {})
-    epoch, left = _progress(parameters, _logs(first), _logs(last))
-    begun = start.get("time", last[-1]["time"])
+    newest = next((line for line in chain([last], tail) if line["event"] == "log"), None)
+    oldest = next((line for line in head if line["event"] == "log"), newest)
+    epoch, left = _progress(parameters, oldest, newest)
+    begun = start.get("time", last["time"])
     return Glance(
         status=end.get("status"),
         error=" ".join(end["error"].split()) if end.get("error") else None,
         epoch=epoch,
         epochs=parameters.get("epochs"),
         left=left,
-        spent=(last[-1]["time"] - begun) / 1000,
-        ended=last[-1]["time"] / 1000,
+        spent=(last["time"] - begun) / 1000,
+        ended=last["time"] / 1000,
         job=start.get("tags", {}).get("job"),
     )
 
 
 def _progress(
-    parameters: dict[str, Any], first: list[dict[str, Any]], last: list[dict[str, Any]]
+    parameters: dict[str, Any], oldest: dict[str, Any] | None, newest: dict[str, Any] | None
 ) -> tuple[int | None, float | None]:
-    """Finished epochs, and seconds left at the speed of this attempt."""
+    """Finished epochs, and seconds left at the speed of this attempt, between two points of its curves."""
     total, epochs = parameters.get("steps"), parameters.get("epochs")
-    if not (total and epochs and last):
+    if not (total and epochs and oldest and newest):
         return None, None
-    done = last[-1]["step"] + 1
-    epoch = done * epochs // total
-    steps = last[-1]["step"] - first[0]["step"] if first else 0
+    done = newest["step"] + 1
+    epoch, steps = done * epochs // total, newest["step"] - oldest["step"]
     if steps <= 0:
         return epoch, None
-    return epoch, (total - done) * (last[-1]["time"] - first[0]["time"]) / 1000 / steps
+    return epoch, (total - done) * (newest["time"] - oldest["time"]) / 1000 / steps
 
 
-def _logs(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [line for line in lines if line["event"] == "log"]
-
-
-def _ends(file: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Complete lines at the start and at the end of a journal; a torn one is nobody's."""
+def _ends(file: Path) -> tuple[Iterator[dict[str, Any]], Iterator[dict[str, Any]]]:
+    """Lines from the start of a journal on, and from its end back; a torn one is nobody's."""
     with file.open("rb") as stream:
         start = stream.read(START)
         size = stream.seek(0, 2)
         stream.seek(max(0, size - END))
         end = stream.read()
     ending = end.split(b"\n")[:-1]
-    return _parsed(start.split(b"\n")[:-1]), _parsed(ending if size <= END else ending[1:])
+    return _parsed(start.split(b"\n")[:-1]), _parsed(reversed(ending if size <= END else ending[1:]))
 
 
-def _parsed(lines: list[bytes]) -> list[dict[str, Any]]:
-    found = []
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Lines as they are asked for: of hundreds, three are."""
     for line in lines:
         try:
             content = json.loads(line)
             content["event"], content["time"]
         except (ValueError, TypeError, KeyError):  # `segshift track` names a damaged line
             continue
-        found.append(content)
-    return found
+        yield content
