@@ -1,4 +1,4 @@
-"""The saved view of the MLflow page: which columns, which order, which runs.
+"""The saved views of the MLflow page: which runs, which columns, which order.
 
 MLflow keeps a shared view in an experiment's tag; its content is the page's own business and was read off
 version 3.17. A page that does not know it any more shows its default columns.
@@ -7,42 +7,92 @@ version 3.17. A page that does not know it any more shows its default columns.
 import base64
 import json
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 HOST, PORT = "127.0.0.1", 5000  # where `segshift ui` shows a database, unless another port is asked for
-KEY = "segshift"
-TAG = f"mlflow.sharedViewState.{KEY}"
+KEY = "segshift"  # of the view that opens first; the others' keys begin with it
+TAG = "mlflow.sharedViewState."
+CURRENT = "tags.`segshift.superseded` = 'false'"
+OURS = f"{CURRENT} and tags.`segshift.run` != 'published'"  # imported runs carry their origin there
+AXES = ("anatomy", "source", "target", "backbone", "tuning", "head", "adapt", "seed")
+TIMES = ("attributes.`Created`", "attributes.`Duration`")
 
 
-def state(seeds: int) -> str:
-    """The tag's value: axes and headline scores as columns, best first, superseded runs left out.
+def states(seeds: int, cell: str) -> dict[str, str]:
+    """The views, as values of tags, by key; the first is the one that opens.
 
     Args:
-        seeds: how many the grid has; where there are several, runs that differ in nothing else are grouped.
+        seeds: how many the grid has; where there are several, "Ranking" groups runs that differ in nothing
+            else.
+        cell: path of the model that "One cell, all attempts" shows, until its filter is edited.
     """
-    axes = ["anatomy", "source", "target", "backbone", "tuning", "head", "adapt", "seed"]
-    columns = [
-        "tags.`dice`",
-        *(f"metrics.`{name}`" for name in ("ds", "dg", "ov")),
-        *(f"tags.`{a}`" for a in axes),
-    ]
-    keys = [{"mode": "tag", "groupByData": axis} for axis in axes if axis not in ("anatomy", "seed")]
-    group = {"aggregateFunction": "average", "groupByKeys": keys} if seeds > 1 else None
-    page = {
-        "searchFilter": "tags.`segshift.superseded` = 'false'",
-        "orderByKey": "metrics.`ov`",
-        "orderByAsc": False,
+    means = _columns("metrics", ["ds", "dg", "ov"])
+    axes, dice = _columns("tags", AXES), "tags.`dice`"
+    adaptation = _columns("tags", ["adapt", "target", "segshift.labelled", "segshift.collapsed"])
+    grouped = [axis for axis in AXES if axis not in ("anatomy", "seed")] if seeds > 1 else []
+    attempts = _columns("tags", ["segshift.superseded", "dice", "segshift.cell", "segshift.code"])
+    views = {
+        "": _page("Ranking", OURS, [dice, *means, *axes], "metrics.`ov`", grouped),
+        "attempts": _page(
+            "One cell, all attempts",
+            f"tags.`segshift.cell` = '{cell}'",
+            [*TIMES, *attempts],
+            "attributes.start_time",
+        ),
+        "failed": _page(
+            "Failed",
+            f"attributes.status = 'FAILED' and {CURRENT}",
+            [*TIMES, *_columns("tags", ["segshift.error"]), *axes],
+            "attributes.start_time",
+        ),
+        "adaptation": _page(
+            "Adaptation",
+            f"{CURRENT} and tags.adapt != 'none'",
+            [dice, *_columns("metrics", ["dg"]), *dict.fromkeys([*adaptation, *axes])],
+            "metrics.`dg`",
+        ),
+        "published": _page(
+            "Published beside ours",
+            CURRENT,
+            [*_columns("tags", ["origin", "dice"]), *means, *axes],
+            "tags.`segshift.cell`",
+            rising=True,
+        ),
+    }
+    return {f"{KEY}_{name}" if name else KEY: view for name, view in views.items()}
+
+
+def _columns(kind: str, names: Iterable[str]) -> list[str]:
+    return [f"{kind}.`{name}`" for name in names]
+
+
+def _page(
+    name: str, where: str, columns: list[str], by: str, group: Iterable[str] = (), rising: bool = False
+) -> str:
+    """A view as the value of its tag."""
+    keys = [{"mode": "tag", "groupByData": axis} for axis in group]
+    page: dict[str, Any] = {
+        "searchFilter": where,
+        "orderByKey": by,
+        "orderByAsc": rising,
         "selectedColumns": columns,
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "FIRST_20_RUNS",
-        "groupBy": group,
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": keys} if keys else None,
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
     }
     packed = base64.b64encode(zlib.compress(json.dumps(page).encode(), 9)).decode()
-    return json.dumps({"name": "SegShift", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+    return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
 
 
-def link(server: str, experiment: str) -> str:
-    """The address of the view on a server; without ``workflowType`` MLflow opens on an empty page."""
-    return f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={KEY}&workflowType=machine_learning"
+def link(server: str, experiment: str, key: str = KEY) -> str:
+    """The address of a view on a server; without ``workflowType`` MLflow opens on an empty page."""
+    return f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={key}&workflowType=machine_learning"
+
+
+def titles() -> dict[str, str]:
+    """The views' names by key."""
+    return {key: json.loads(view)["name"] for key, view in states(1, "").items()}

@@ -19,6 +19,7 @@ from segshift.table_entries import ScoreTable
 from segshift.tables.table import rounded
 
 CELL, RUN, SUPERSEDED = "segshift.cell", "segshift.run", "segshift.superseded"
+ERROR = "segshift.error"  # why the last attempt of a training failed
 LABELLED = "segshift.labelled"  # of an adapted model: whose labels of the target it looked at
 FORBIDDEN = re.compile(r"[^\w .:/-]")  # in the name of an MLflow metric; class names may have anything
 SENT_FILES = ("scores.csv", "settings.yaml")
@@ -100,6 +101,8 @@ class Syncer:
             self.store.status(run, *status)
             sent["status"] = status
         self._tag(run, {SUPERSEDED: str(not newest).lower()} | attempts[-1].tags)
+        if (error := attempts[-1].error) or ERROR in sent["tags"]:  # a resumed one may have come to its end
+            self._tag(run, {ERROR: (error or "")[:500]})
         if newest:  # pictures of older trainings were overwritten by its own
             self._pictures(run, folder, attempts)
         return run

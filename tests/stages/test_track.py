@@ -293,19 +293,49 @@ def test_a_follower_outlives_an_outage(project, monkeypatch, capsys):
     assert project.latest(TWO)["test/two/dice"] == 70.0
 
 
-def test_the_saved_view_is_readable(project):
+def test_the_saved_views_are_readable_and_name_what_runs_have(project):
+    """Each filter is one that MLflow takes and that finds what its view is for; each column is there."""
     import base64
     import zlib
 
+    from segshift.mlflow_store import Store
+
     project.complete()
+    project.journal(ONE, run="again", status="FAILED", error="no memory left")
     run(project)
-    ((value,),) = project.sql(
-        "select value from experiment_tags where key = 'mlflow.sharedViewState.segshift'"
+    tags = dict(
+        project.sql("select key, value from experiment_tags where key like 'mlflow.sharedViewState.%'")
     )
-    packed = json.loads(value)["state"].removeprefix("deflate;")
-    page = json.load(io.BytesIO(zlib.decompress(base64.b64decode(packed))))
-    assert page["orderByKey"] == "metrics.`ov`"
-    assert page["groupBy"] is None
+    assert len(tags) == 5
+    views = {}
+    for value in tags.values():
+        packed = json.loads(value)["state"].removeprefix("deflate;")
+        page = json.load(io.BytesIO(zlib.decompress(base64.b64decode(packed))))
+        views[json.loads(value)["name"]] = page
+    assert views["Ranking"]["orderByKey"] == "metrics.`ov`"
+    assert views["Ranking"]["groupBy"] is None
+    store = Store(f"sqlite:///{project.results.tracking / 'mlflow.db'}", "segshift")
+    shown = {
+        name: [
+            (r.data.tags["segshift.cell"], r.info.status)
+            for r in store.client.search_runs([store.experiment], page["searchFilter"])
+        ]
+        for name, page in views.items()
+    }
+    current = [(ONE, "FAILED"), (ADAPTED, "FINISHED"), (TWO, "FINISHED")]  # the first of ONE is superseded
+    assert sorted(shown["Ranking"]) == current
+    assert sorted(shown["Published beside ours"]) == current
+    assert sorted(shown["One cell, all attempts"]) == [(ONE, "FAILED"), (ONE, "FINISHED")]
+    assert shown["Failed"] == [(ONE, "FAILED")]
+    assert shown["Adaptation"] == [(ADAPTED, "FINISHED")]
+    (error,) = project.sql("select value from tags where key = 'segshift.error'")
+    assert error == ("no memory left",)
+    named = {f"tags.`{key}`" for (key,) in project.sql("select distinct key from tags")}
+    named |= {f"metrics.`{key}`" for (key,) in project.sql("select distinct key from metrics")}
+    wanted = {one for page in views.values() for one in page["selectedColumns"]}
+    # of adapted models, imported ones, and the page's own
+    rest = {"tags.`segshift.labelled`", "tags.`segshift.collapsed`", "tags.`segshift.code`", "tags.`origin`"}
+    assert wanted - named - rest == {"attributes.`Created`", "attributes.`Duration`"}
 
 
 def test_tracking_and_tables_never_load_torch():

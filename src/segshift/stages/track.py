@@ -97,8 +97,8 @@ class Tracker:
                 if not self.verified:
                     syncer.verify()
                     self.verified = True
-                self._view(memory)
                 failed = self._sync(syncer)
+                self._views(memory)
             finally:
                 self._remember(key, cursors)
         if failed:
@@ -122,16 +122,22 @@ class Tracker:
                 failed.append(f"{model.path} ({error})")
         return failed
 
-    def _view(self, memory: dict[str, Any]) -> None:
-        """Write the saved view where it changed; a nicety, so a refusal is only told."""
-        state = saved_view.state(len({model.seed for model in self.grid.models()}))
-        if memory.get("view") != state:
-            try:
-                self.store.tag_experiment(saved_view.TAG, state)
-            except StoreError as error:
-                print(f"the saved view could not be written: {error}", flush=True)
-            else:
-                memory["view"] = state
+    def _views(self, memory: dict[str, Any]) -> None:
+        """Write the saved views that changed; a nicety, so a refusal is only told."""
+        models = self.grid.models()
+        # of one cell: that with the most attempts, for there is something to see
+        known = {path: len(one["runs"]) for path, one in sorted(memory["models"].items())}
+        cell = max(known, key=known.get, default=models[0].path if models else "")
+        views = saved_view.states(len({model.seed for model in models}), cell)
+        written = memory.setdefault("views", {})
+        for key, state in views.items():
+            if written.get(key) != state:
+                try:
+                    self.store.tag_experiment(f"{saved_view.TAG}{key}", state)
+                except StoreError as error:
+                    print(f"the saved view {key} could not be written: {error}", flush=True)
+                else:
+                    written[key] = state
 
     def _remember(self, key: str, cursors: dict[str, Any]) -> None:
         known = cursors[key]["models"]

@@ -27,7 +27,7 @@ def run(config_folder: str | Path, results: Results, port: int = PORT) -> None:
     uri = tracking.uri(results, configuration.read(config_folder).project.tracking.uri)
     database = tracking.database(uri)
     if database is None:
-        print(_address(results, uri, tracking.shown(uri)), flush=True)
+        print("\n".join(_addresses(results, uri, tracking.shown(uri))), flush=True)
         return
     if not database.exists():
         raise SegShiftError(f"nothing is tracked in {database} yet: run segshift track first")
@@ -37,10 +37,9 @@ def run(config_folder: str | Path, results: Results, port: int = PORT) -> None:
             probe.bind((HOST, port))
         except OSError:
             raise SegShiftError(f"port {port} is taken: choose another with --port") from None
-    print(
-        f"{_address(results, uri, f'http://{HOST}:{port}')}\nin some 10 seconds; end it with Ctrl-C",
-        flush=True,
-    )
+    for line in _addresses(results, uri, f"http://{HOST}:{port}"):
+        print(line)
+    print("in some 10 seconds; end it with Ctrl-C", flush=True)
     os.execvpe(sys.executable, command(uri, database, port), environment())
 
 
@@ -59,9 +58,13 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "MLFLOW_RUN_ID"} | ours
 
 
-def _address(results: Results, uri: str, server: str) -> str:
-    """The saved view, if something was tracked; else the server's front page."""
+def _addresses(results: Results, uri: str, server: str) -> list[str]:
+    """The saved views, the first without its name, if something was tracked; else the server's front page."""
     file = results.tracking / "cursors.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     experiment = known.get(tracking.key(results, uri), {}).get("experiment")
-    return saved_view.link(server, experiment) if experiment else server
+    if not experiment:
+        return [server]
+    first, *others = saved_view.titles()
+    named = [f"  {saved_view.titles()[key]}: {saved_view.link(server, experiment, key)}" for key in others]
+    return [saved_view.link(server, experiment, first), *named]
