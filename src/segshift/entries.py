@@ -214,7 +214,6 @@ class Project(Strict):
     cache: float = Field(10.0, ge=0)  # GB that results/cache may hold of volumes after their steps
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
-    shared_patients: list[list[str]] = []  # datasets with the same patients; forms of one dataset need no word
 
 
 class Config(Strict):

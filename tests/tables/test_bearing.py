@@ -46,11 +46,11 @@ TABLE = {
 def grid(tmp_path):
     """A function to a grid of six backbones on two datasets, with entries of its own."""
 
-    def make(seeds=(0,), table=TABLE, **more):
+    def make(seeds=(0,), table=TABLE, **more):  # more: keys of the datasets
         content = {
-            "project": {"seeds": list(seeds)} | more,
+            "project": {"seeds": list(seeds)},
             "anatomies": {"brain": {"classes": ["0", "1"]}},
-            "datasets": {"one": DATA, "two": DATA},
+            "datasets": {"one": DATA | more, "two": DATA | more},
             "backbones": {name: {"module": "unet", "image_size": 32} for name in BACKBONES},
             "tunings": {"full": {"module": "full"}},
             "heads": {"own": {"module": "own"}},
@@ -116,12 +116,10 @@ def test_an_interval_is_that_of_the_formula_by_hand(grid):
 
 def test_datasets_that_share_patients_are_one_group(grid):
     values, known = tracked()
-    cell = build(grid(shared_patients=[["one", "two"]]), known).column("ov")[0]
+    cell = build(grid(patients="people"), known).column("ov")[0]
     own = values[0, 0].mean(axis=0)
     half = stats.t.ppf(0.975, 11) * own.std(ddof=1) / math.sqrt(12)
     assert (cell.low, cell.high) == pytest.approx((cell.value - half, cell.value + half))
-    with pytest.raises(SegShiftError, match="shared_patients: unknown dataset 'three'"):
-        build(grid(shared_patients=[["one", "three"]]), known)
 
 
 def test_the_clearly_worse_row_falls_out_and_the_others_are_marked(grid):
@@ -224,6 +222,21 @@ def test_a_plain_file_leaves_intervals_out_and_says_the_seeds_part(grid):
     pairs = [(by_seed[i] - by_seed[j]).var(ddof=1) / 2 for i in range(6) for j in range(i)]
     assert any(f"standard error of {math.sqrt(np.mean(pairs)):.2f} points" in r for r in two.remarks)
     assert two.spread
+
+
+def test_one_patient_of_a_dataset_leaves_intervals_out(grid):
+    _, known = tracked()
+    scores = {
+        score: replace(one, volumes=one.volumes[:1], dice=one.volumes[0].dice)
+        if score.target == "two"
+        else one
+        for score, one in known.scores.items()
+    }
+    table = build(grid(), Tracked(scores, {}, {}))
+    assert any("of two there is one test patient" in remark for remark in table.remarks)
+    assert not any("in brackets" in remark for remark in table.remarks)
+    assert all(cell.low is None for cell in table.column("ov"))
+    assert table.column("ds")[0].low is not None  # that column is of the other dataset alone
 
 
 def test_a_missing_row_takes_no_part(grid):

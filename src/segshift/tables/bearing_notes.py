@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from segshift.statistics import noise, power
-from segshift.statistics.intervals import About, about, patient_part
+from segshift.statistics.intervals import About, about, lone, patient_part
 from segshift.statistics.ties import pooled_seed_part
 from segshift.tables.samples import Compared, scores
 from segshift.tables.table import Evidence, Number, Row, Table, rounded
@@ -25,6 +25,9 @@ def remarks(table: Table, deciding: str, compared: Sequence[Compared], known: bo
         return [UNKNOWN, *_seeds_alone(compared, title)]
     if not compared:  # no row is complete
         return []
+    if lonely := dict.fromkeys(name for one in compared for name in lone(one.sample)):
+        names = ", ".join(lonely)
+        return [f"Intervals, ties and rank intervals are left out: of {names} there is one test patient."]
     told = [one for one in compared if one.pairs is not None]
     said = [f"Intervals in brackets: 95 %. {_about(compared)}"]
     if not told:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from segshift.errors import unknown
 from segshift.grid import Grid
 from segshift.statistics.sample import Cell, Sample, sample
 from segshift.statistics.ties import Pairs
@@ -22,22 +21,12 @@ class Compared:
 
 
 def groups(grid: Grid) -> Groups:
-    """Which datasets share patients: forms of one dataset, and those that project.yaml says.
-
-    Raises:
-        SegShiftError: ``shared_patients`` names no dataset.
-    """
-    found: dict[str, str] = {}
-    for together in grid.config.project.shared_patients:
-        for name in together:
-            if name not in grid.config.datasets:
-                raise unknown("project.yaml: shared_patients: unknown dataset", name, grid.config.datasets)
-        first = found.get(together[0], grid.form(together[0]))
-        found |= {grid.form(name): first for name in together}
+    """Which datasets share patients: those of one pool (``patients`` in datasets.yaml), and forms of one."""
+    datasets = grid.config.datasets
 
     def group(dataset: str) -> str:
         form = grid.form(dataset)
-        return found.get(form, form)
+        return datasets[dataset].patients or datasets[form].patients or form
 
     return group
 
