@@ -6,7 +6,7 @@ from segshift.report import links as anchors
 from segshift.report.facts import Facts, over_seeds
 from segshift.report.links import Links
 from segshift.report.markup import cell, folded, note, table, words
-from segshift.report.plots import Plot, Section, grid, layout, style
+from segshift.report.plots import Plot, Section, bars, grid, layout, style
 from segshift.tables.asked import Key
 from segshift.tables.table import Evidence, rounded
 
@@ -85,7 +85,7 @@ def _plot(facts: Facts, names: Names, pairs: dict[tuple[str, str], Steps], order
                 "name": name,
                 "x": [_title(facts, step) for step in own],
                 "y": [value for value, _ in values],
-                "error_y": {"type": "data", "array": [spread or 0 for _, spread in values], "width": 3},
+                "error_y": bars([spread for _, spread in values]),
                 "customdata": [_where(steps[step]) for step in own],
                 "line": {"color": colour, "width": 2.5},
                 "marker": {"size": 9, "symbol": symbol},

@@ -65,7 +65,12 @@ class Facts:
     def rows(self) -> dict[Key, list[Asked]]:
         """The scores of each row whose own models have one (an adapted row's are not those from before)."""
         scored = {key(model) for model in self.models}
-        return {one: ones for one, ones in asking.by_model(self.everything).items() if one in scored}
+        rows = {one: ones for one, ones in asking.by_model(self.everything).items() if one in scored}
+        for one, ones in rows.items():
+            if one.adapt != "none":  # a source of which nothing is adapted has a score from before alone
+                sources = {score.model.source for score in ones if score.model.adapt}
+                rows[one] = [score for score in ones if score.model.source in sources]
+        return rows
 
     @cached_property
     def models(self) -> list[Model]:

@@ -72,6 +72,16 @@ def grid(plots: list[Plot]) -> str:
     return f'<div class="plots">{"".join(plot.place for plot in plots)}</div>' if plots else ""
 
 
+def bars(spreads: list[float | None]) -> dict[str, Any]:
+    """Error bars; of one seed there are none."""
+    return {
+        "type": "data",
+        "array": [spread or 0 for spread in spreads],
+        "width": 3,
+        "visible": any(spread is not None for spread in spreads),
+    }
+
+
 def inked(value: float | None) -> str:
     """A value's text on its colour of ``SCALE`` (0 to 100): black or white, whichever is read more easily."""
     if value is None:

@@ -5,7 +5,7 @@ from typing import Any
 from segshift.report import links as anchors
 from segshift.report.facts import Facts
 from segshift.report.markup import note
-from segshift.report.plots import Plot, Section, grid, layout, style
+from segshift.report.plots import Plot, Section, bars, grid, layout, style
 from segshift.tables import asked as asking
 from segshift.tables.asked import Asked, Key
 from segshift.tables.means import number, part
@@ -47,8 +47,8 @@ def _plot(facts: Facts, experiment: str, points: dict[Key, tuple[Number, Number]
                 "name": facts.name("backbone", backbone),
                 "x": [ds.value for ds, _ in own.values()],
                 "y": [dg.value for _, dg in own.values()],
-                "error_x": {"type": "data", "array": [ds.spread or 0 for ds, _ in own.values()], "width": 3},
-                "error_y": {"type": "data", "array": [dg.spread or 0 for _, dg in own.values()], "width": 3},
+                "error_x": bars([ds.spread for ds, _ in own.values()]),
+                "error_y": bars([dg.spread for _, dg in own.values()]),
                 "text": [_told(facts, key, *pair) for key, pair in own.items()],
                 "customdata": [anchors.row(key) for key in own],
                 "marker": {

@@ -13,7 +13,7 @@ STYLE = """\
 :root[data-theme="dark"] { color-scheme: dark; }
 html { scroll-padding-top: 5.5rem; }
 body { font: 17px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0; }
-header, main { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }
+header, main { max-width: 90rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 1.5rem; }
 h1 { font-size: 1.9rem; line-height: 1.25; margin: 0 0 0.4rem; padding-right: 7rem; text-wrap: balance; }
 h2 { font-size: 1.45rem; margin: 3rem 0 0.8rem; border-bottom: 1px solid var(--line);
@@ -23,10 +23,10 @@ h4 { font-size: 1rem; margin: 1rem 0 0.3rem; }
 a { color: var(--link); }
 nav { position: sticky; top: 0; z-index: 5; background: var(--page); border-bottom: 1px solid var(--line);
   white-space: nowrap; overflow-x: auto; }
-nav div { max-width: 84rem; margin: 0 auto; padding: 0.55rem 1.25rem; }
+nav div { max-width: 90rem; margin: 0 auto; padding: 0.55rem 1.25rem; }
 nav a { margin-right: 1.1rem; text-decoration: none; }
 nav a:hover { text-decoration: underline; }
-#theme { position: absolute; top: 1.5rem; right: max(1.25rem, calc(50vw - 40.75rem)); font: inherit;
+#theme { position: absolute; top: 1.5rem; right: max(1.25rem, calc(50vw - 43.75rem)); font: inherit;
   color: var(--text); background: var(--raised); border: 1px solid var(--line); border-radius: 6px;
   padding: 0.2rem 0.7rem; cursor: pointer; }
 .sentences { font-size: 1.22rem; line-height: 1.5; max-width: 62rem; padding-left: 1.6em; }
@@ -54,6 +54,7 @@ img { max-width: 100%; height: auto; border-radius: 4px; background: #fff; }
 tr.bad td { background: var(--mark); }
 .run { text-decoration: none; font-size: 0.8em; padding-left: 0.15em; }
 :target { outline: 2px solid var(--link); outline-offset: 4px; border-radius: 4px; }
+th, td { padding: 0.3rem 0.5rem; }
 thead tr:last-child th, thead th[rowspan] { border-bottom-color: var(--strong); }
 th { vertical-align: bottom; }
 td { border-bottom-color: var(--line); vertical-align: top; }
