@@ -205,7 +205,7 @@ def test_no_log(made, capsys):
     from segshift.cli import main
 
     assert main(["log", UNET, "--results", str(made.results.root)]) == 1
-    assert "has no log: it was not started" in capsys.readouterr().err
+    assert f"has no log; segshift why {UNET} says what is known" in capsys.readouterr().err
 
 
 def test_to_follow_a_log_is_tails_work(made, monkeypatch):

@@ -34,7 +34,7 @@ def run(cell: str, root: str | Path, number: int, every: bool = False, follow: b
         if file and (every or _silent(results, path, rule)):
             shown.append((f"{rule}, as Slurm tells it, job {file.stem}", file))
     if not shown:
-        raise SegShiftError(f"{results.run(path)} has no log: it was not started; segshift why {path}")
+        raise SegShiftError(f"{results.run(path)} has no log; segshift why {path} says what is known")
     for title, file in shown:
         print(f"==> {title}: {file}")
         print("\n".join(_end(file, number)))

@@ -14,7 +14,7 @@ from segshift.paths import Results
 from segshift.steering import budget as budgets
 from segshift.steering import overview
 from segshift.steering.budget import Offer
-from segshift.steering.costs import PROBE, SAME, Costs, Total, kind
+from segshift.steering.costs import PROBE, SAME, Costs, Total, hours, kind
 
 ABOUT = (
     "Hours are those of one device, as finished cells took them on theirs; evaluation, whose time nobody "
@@ -99,8 +99,8 @@ def _lines(expanded: Grid, costs: Costs, to_do: list[Model]) -> Iterable[str]:
             basis = f"{price.count} finished of {price.level}"
         rows.append((name, str(len(models)), _hours(costs.total(models)), basis))
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
-    for name, number, hours, basis in rows:
-        yield f"{name:{widths[0]}}  {number:>{widths[1]}}  {hours:>{widths[2]}}  {basis}".rstrip()
+    for name, number, time, basis in rows:
+        yield f"{name:{widths[0]}}  {number:>{widths[1]}}  {time:>{widths[2]}}  {basis}".rstrip()
     total = costs.total(to_do)
     yield f"\nall: {len(to_do)} cells, {_hours(total)} device-hours"
     if total.unsure:
@@ -130,7 +130,7 @@ def _bought(expanded: Grid, offers: list[Offer], budget: str, listed: bool) -> I
 def _hours(total: Total) -> str:
     if total.unpriced and not total.seconds:
         return "?"
-    said = f"{total.seconds / 3600:.1f}" + (f" ± {total.error / 3600:.1f}" if total.error else "")
+    said = hours(total.seconds) + (f" ± {hours(total.error)}" if total.error else "")
     return said + (f" + {total.unpriced} cells" if total.unpriced else "")
 
 

@@ -11,6 +11,7 @@ from segshift import grid
 from segshift.adding.cost import duration
 from segshift.paths import Results
 from segshift.steering import matrix, overview
+from segshift.steering.costs import hours
 from segshift.steering.logs import last_line
 from segshift.steering.overview import Overview
 from segshift.steering.states import State
@@ -85,15 +86,15 @@ def _told(one: State) -> str:
 
 def _hours(seen: Overview) -> str:
     """Spent and to go."""
-    spent = f"trainings and adaptations: {seen.spent / 3600:.1f} device-hours spent"
+    spent = f"trainings and adaptations: {hours(seen.spent)} device-hours spent"
     total = seen.to_go
     if not total.seconds and not total.unpriced:
         return f"{spent}, none to go"
     if not total.seconds:
         return f"{spent}; {total.unpriced} cells to go, of whose cost nothing is known: segshift plan --probe"
-    sure = f" ± {total.error / 3600:.1f}" if total.error else ""
+    sure = f" ± {hours(total.error)}" if total.error else ""
     more = f", and {total.unpriced} cells of unknown cost" if total.unpriced else ""
-    return f"{spent}, about {total.seconds / 3600:.1f}{sure} to go{more} (segshift plan)"
+    return f"{spent}, about {hours(total.seconds)}{sure} to go{more} (segshift plan)"
 
 
 def failed(results: Results, jobs: list[str]) -> None:

@@ -149,6 +149,11 @@ class Costs:
         return read
 
 
+def hours(seconds: float) -> str:
+    """Seconds as hours: a digit behind the point, and of less than one hour two digits that count."""
+    return f"{seconds / 3600:.1f}" if seconds >= 3600 else f"{seconds / 3600:.2g}"
+
+
 def kind(model: Model) -> tuple:
     """Backbone, tuning, head and adaptation: cells that differ in nothing else cost alike."""
     return LEVELS[SAME](model)

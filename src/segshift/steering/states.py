@@ -90,7 +90,7 @@ class States:
         if waiting := self._waiting(path, files):
             return State("trained", f"not scored on {', '.join(waiting)}", seconds)
         if self.records[path].get("code") not in (None, self.code.digest(model)):
-            return State("older", "made by older code", seconds)
+            return State("older", "", seconds)
         return State("done", "", seconds)
 
     # ---- what is being done ----------------------------------------------------------------------------
