@@ -43,6 +43,8 @@ HEADS = (
 )
 OF_SAM = ("sam", "sam_fpe", "hsam", "hqsam", "hqhsam")  # heads that meet SAM's own neck
 OTHERS = ("dinov2_s", "dinov2_l", "dinov2_g", "sam_l", "mae_l", "sam_h", "mae_h")
+UNITS = {"M": 1e6, "K": 1e3}
+ROUNDED = 0.05e6  # the thesis rounds or truncates to one or two decimals of a million
 # What stands in a parameter's name, and what to call it.
 LABELS = {
     r"prompt_encoder": "the prompt encoder except its 'no prompt' vector",
@@ -106,9 +108,9 @@ def _line(config: Config, counter: Counter, row: Row) -> list[object]:
     deepest = deepest.maps[min(deepest.last, len(deepest.maps) - 1)]
     sizes = [counter.sizes(one) for one in (original, default)]
     learning = [_learning(one, row.part) for one in sizes]
-    printed, notes = _print(row)
-    reasons = [*notes, *_differences(*learning, frozen=set(sizes[1]["frozen"]))]
     counts = [sum(one.values()) for one in learning]
+    printed, notes = _print(row, counts[0])
+    reasons = [*notes, *_differences(*learning, frozen=set(sizes[1]["frozen"]))]
     where = [deepest.channels, deepest.stride, row.classes or ""]
     return [*row[:4], *where, printed, *counts, "; ".join(reasons)]
 
@@ -146,16 +148,24 @@ def _printed() -> dict[Row, list[dict[str, str]]]:
     return found
 
 
-def _print(row: Row) -> tuple[str, list[str]]:
-    """What is printed for a row, with its tables, and remarks about it."""
+def _print(row: Row, count: int) -> tuple[str, list[str]]:
+    """What is printed for a row, with its tables, and why where that is not the original count."""
     published = _printed()
     asked = [row._replace(classes=one) for one in (CLASSES if row.classes is None else [row.classes])]
     if row.backbone in ("dinov2_b", "sam_b", "mae_b"):
         asked += [one._replace(backbone="") for one in asked]
-    lines = [line for one in asked for line in published.get(one, [])]
     tables: dict[str, list[str]] = {}
-    for line in lines:
-        tables.setdefault(line["printed"], []).append(line["tables"])
+    notes: dict[str, None] = {}
+    for line in [line for one in asked for line in published.get(one, [])]:
+        number = line["printed"]
+        tables.setdefault(number, []).append(line["tables"])
+        note = line["note"]
+        if (
+            not note
+            and not line["backbone"]
+            and abs(float(number[:-1]) * UNITS[number[-1]] - count) > ROUNDED
+        ):
+            note = "the same for all backbones, counted on SAM"
+        notes |= {f"printed {number}: {note}": None} if note else {}
     shown = "; ".join(f"{number} ({'; '.join(where)})" for number, where in tables.items())
-    notes = {f"printed {line['printed']}: {line['note']}": None for line in lines if line["note"]}
     return shown, list(notes)
