@@ -16,22 +16,22 @@ TAG = "mlflow.sharedViewState."
 CURRENT = "tags.`segshift.superseded` = 'false'"
 OURS = f"{CURRENT} and tags.`segshift.run` != 'published'"  # imported runs carry their origin there
 AXES = ("anatomy", "source", "target", "backbone", "tuning", "head", "adapt", "seed")
+NAME = "attributes.`Run Name`"
+WIDE = {"tags.`segshift.error`": 420, "tags.`segshift.superseded`": 150, "tags.`segshift.code`": 150}
 TIMES = ("attributes.`Created`", "attributes.`Duration`")
 
 
-def states(seeds: int, cell: str) -> dict[str, str]:
+def states(cell: str, grouped: Iterable[str] = ()) -> dict[str, str]:
     """The views, as values of tags, by key; the first is the one that opens.
 
     Args:
-        seeds: how many the grid has; where there are several, "Ranking" groups runs that differ in nothing
-            else.
         cell: path of the model that "One cell, all attempts" shows, until its filter is edited.
+        grouped: axes by which "Ranking" groups runs, so that it shows means over seeds.
     """
     means = _columns("metrics", ["ds", "dg", "ov"])
     axes, dice = _columns("tags", AXES), "tags.`dice`"
     adaptation = _columns("tags", ["adapt", "target", "segshift.labelled", "segshift.collapsed"])
-    grouped = [axis for axis in AXES if axis not in ("anatomy", "seed")] if seeds > 1 else []
-    attempts = _columns("tags", ["segshift.superseded", "dice", "segshift.cell", "segshift.code"])
+    attempts = _columns("tags", ["segshift.superseded", "dice", "segshift.code"])
     views = {
         "": _page("Ranking", OURS, [dice, *means, *axes], "metrics.`ov`", grouped),
         "attempts": _page(
@@ -77,8 +77,8 @@ def _page(
         "orderByKey": by,
         "orderByAsc": rising,
         "selectedColumns": columns,
-        "columnOrder": [],
-        "columnWidths": {},
+        "columnOrder": list(dict.fromkeys([NAME, *TIMES, *columns])),
+        "columnWidths": {NAME: 320 if keys else 190} | dict.fromkeys(columns, 105) | WIDE,
         "runsHiddenMode": "FIRST_20_RUNS",
         "groupBy": {"aggregateFunction": "average", "groupByKeys": keys} if keys else None,
         "useGroupedValuesInCharts": True,
@@ -95,4 +95,4 @@ def link(server: str, experiment: str, key: str = KEY) -> str:
 
 def titles() -> dict[str, str]:
     """The views' names by key."""
-    return {key: json.loads(view)["name"] for key, view in states(1, "").items()}
+    return {key: json.loads(view)["name"] for key, view in states("").items()}

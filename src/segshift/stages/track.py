@@ -17,6 +17,8 @@ from segshift.mlflow_store import Gone, Store, StoreError
 from segshift.paths import Results
 from segshift.syncing import Syncer
 
+VARYING = ("source", "backbone", "tuning", "head", "adapt", "target")  # what tells rows of a ranking apart
+
 
 def run(
     config_folder: str | Path,
@@ -128,7 +130,10 @@ class Tracker:
         # of one cell: that with the most attempts, for there is something to see
         known = {path: len(one["runs"]) for path, one in sorted(memory["models"].items())}
         cell = max(known, key=known.get, default=models[0].path if models else "")
-        views = saved_view.states(len({model.seed for model in models}), cell)
+        distinct = {axis: {getattr(model, axis) for model in models} for axis in VARYING}
+        several = [axis for axis in VARYING if len(distinct[axis]) > 1]
+        grouped = several if len({model.seed for model in models}) > 1 else []
+        views = saved_view.states(cell, grouped)
         written = memory.setdefault("views", {})
         for key, state in views.items():
             if written.get(key) != state:
