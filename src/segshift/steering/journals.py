@@ -2,6 +2,7 @@
 needs three of them."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -30,10 +31,14 @@ class Glance(NamedTuple):
 
 def glance(folder: Path) -> Glance | None:
     """Look at a model's newest journal; None where no attempt has written a line."""
-    files = [file for file in (folder / "journal").glob("*.jsonl") if file.stem.isdigit()]
-    if not files:
+    journals = folder / "journal"
+    try:
+        numbers = [name.removesuffix(".jsonl") for name in os.listdir(journals) if name.endswith(".jsonl")]
+    except FileNotFoundError:
         return None
-    head, tail = _ends(max(files, key=lambda file: int(file.stem)))
+    if not (numbers := [number for number in numbers if number.isdigit()]):
+        return None
+    head, tail = _ends(journals / f"{max(numbers, key=int)}.jsonl")
     last = next(tail, None)
     if last is None:
         return None

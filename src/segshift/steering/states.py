@@ -72,9 +72,9 @@ class States:
 
     def of(self, model: Model) -> State:
         """A model's state."""
-        if planned := self.grid.planned(model):
-            return State("planned", f"{', '.join(planned)} planned")
         path = model.path
+        if path not in self.grid.jobs and (planned := self.grid.planned(model)):
+            return State("planned", f"{', '.join(planned)} planned")
         folder, verb = self.results.run(path), "adapt" if model.adapt else "train"
         files = _files(folder)
         trained = "model.ckpt" in files and self._record(path, files) is not None
