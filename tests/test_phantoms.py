@@ -19,7 +19,7 @@ def scans():
 
 def test_four_anatomies_each_with_domains():
     counts = {name: list(phantoms.DOMAINS.values()).count(name) for name in phantoms.ANATOMIES}
-    assert counts == {"brain": 4, "prostate": 2, "spine": 2, "tumor": 2}
+    assert counts == {"brain": 5, "prostate": 2, "spine": 2, "tumor": 2}
 
 
 def test_shapes_ranges_and_labels(scans):
@@ -69,7 +69,7 @@ def test_order_of_intensities(scans):
         for domain, (image, label, _) in scans.items()
         if phantoms.DOMAINS[domain] == "brain"
     }
-    for domain in ("t1_a", "t1_b"):
+    for domain in ("t1_a", "t1_b", "t1_c"):
         fluid, gray, white = mean[domain]
         assert fluid < white and gray < white
     fluid, gray, white = mean["t2"]
@@ -93,7 +93,7 @@ def test_patients_follow_from_seed_domain_and_index(scans):
 
 def test_unknown_domain():
     with pytest.raises(
-        SegShiftError, match="unknown phantom domain 't1'.*known: t1_a, t1_b, t2, flair, prostate_body"
+        SegShiftError, match="unknown phantom domain 't1'.*known: t1_a, t1_b, t2, flair, t1_c, prostate_body"
     ):
         phantoms.volume("t1", 0)
 

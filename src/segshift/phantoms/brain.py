@@ -56,6 +56,16 @@ DOMAINS = {
     "flair": Domain(
         intensities=FLAIR, texture=0.5, bias=0.2, noise=0.035, blur=(0.5, 0.5), view=0.95, ghost=0.03
     ),
+    "t1_c": Domain(  # a third T1-like site, for one's own entry
+        intensities=T1,
+        real=0.65,
+        gamma=0.75,
+        bias=0.25,
+        noise=0.04,
+        blur=(0.2, 0.6),
+        view=0.95,
+        resolution=0.8,
+    ),
 }
 
 
