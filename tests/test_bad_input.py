@@ -293,7 +293,7 @@ CASES = {
     "label outside the classes": (
         lambda project: project.raw("test", "labels", (0, 0, 0), 7),
         "prepare one",
-        r"volume test_000 \(.*test\.hdf5\): the label holds the value 7, which is no class; known values: 0",
+        r"test_000 \(.*test\.hdf5\): the label holds the value 7, which is no class; known values: 0, 1",
     ),
     "NaN voxels": (
         lambda project: project.raw("train", "images", (2, 1, 1), np.nan),
