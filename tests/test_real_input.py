@@ -179,6 +179,18 @@ def test_a_mask_has_the_scans_shape_and_affine(site, tmp_path):
     assert 0.2 < (values > 0).mean() < 1
 
 
+def test_a_whole_head_of_the_template(site, tmp_path):
+    """MNI152 at 2 mm in plane, every fourth slice: the mask lies on it, and on its brain."""
+    head, tissue = (image.slicer[::2, ::2, 46:118:4] for image in (template("t1"), tissue_labels()))
+    nibabel.save(head, tmp_path / "head.nii.gz")
+    assert predict(site, tmp_path / "head.nii.gz", tmp_path / "mask.nii.gz") == 0
+    mask = nibabel.load(tmp_path / "mask.nii.gz")
+    assert mask.shape == head.shape
+    np.testing.assert_array_equal(mask.affine, nibabel.load(tmp_path / "head.nii.gz").affine)
+    found, truth = np.asarray(mask.dataobj) > 0, np.asarray(tissue.dataobj) > 0
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
+
+
 def test_the_masks_counts_are_those_of_the_evaluation(site, tmp_path):
     """On the file's own voxels to the last one; on the prepared pixels a test case is about as good."""
     folder = site / "raw/mni/test"
