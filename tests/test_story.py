@@ -9,6 +9,7 @@ from segshift import scores as score_files
 from segshift import story as stories
 from segshift.errors import SegShiftError
 from segshift.identity import Model, Score
+from segshift.stages import tabulate
 from segshift.story import Found, Story
 from segshift.story_numbers import Value, alike, differs
 
@@ -185,7 +186,7 @@ def test_a_configuration_without_a_story_says_nothing(config, tmp_path):
     assert stories.sentences(config, stories.Results(tmp_path)) == []
 
 
-def test_scores_come_from_the_score_files(config, tmp_path):
+def test_scores_come_from_the_score_files_and_end_what_is_shown(config, tmp_path, capsys):
     results = stories.Results(tmp_path / "results")
     grid = grids.read(config)
 
@@ -209,3 +210,9 @@ def test_scores_come_from_the_score_files(config, tmp_path):
     assert len(sentences) == 7
     assert "60.5 ± 0.7 Dice, but cannot be told apart from LiteMedSAM (frozen, linear)" in sentences[0]
     assert "warps of one averaged brain" in sentences[-1]
+    (results.root / "tables").mkdir()
+    (results.root / "tables" / "shift.md").write_text("# A table\n")
+    tabulate.show(config, results)
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(f"{number}. {sentence}" in said for number, sentence in enumerate(sentences, 1))
+    assert said.index("# A table") < said.index("1. In-domain") < said.index("Tables: ")
