@@ -16,14 +16,12 @@ ASK = "import sys; sys.argv[0] = 'segshift'; from segshift.cli import main; sys.
 SLOW = """
 import os, sys, time, types
 def run(cells, *_):
-    print(cells[0], os.getcwd(), os.environ["WORD"], flush=True)
-    if cells[0] == "sleep":
-        time.sleep(60)
-    if cells[0] == "interrupt":
-        try:
+    try:
+        print(cells[0], os.getcwd(), os.environ["WORD"], flush=True)
+        if cells[0] in ("sleep", "interrupt"):
             time.sleep(60)
-        except KeyboardInterrupt:
-            sys.exit(75)
+    except KeyboardInterrupt:
+        sys.exit(75)
     return 7
 sys.modules["segshift.stages.train"] = types.SimpleNamespace(run=run)  # the real one takes seconds to import
 """

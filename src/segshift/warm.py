@@ -38,12 +38,15 @@ def ask(words: list[str]) -> int | None:
     except OSError:
         return None
     request = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}
+    pid, early = 0, []
+    for number in SIGNALS:
+        signal.signal(number, lambda received, _: _send(pid, received) if pid else early.append(received))
     with line:
         socket.send_fds(line, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
         answers = line.makefile()
         pid = int(answers.readline() or 0)
-        for number in SIGNALS if pid else ():
-            signal.signal(number, lambda received, _: _send(pid, received))
+        while early:
+            _send(pid, early.pop())
         code = int(answers.readline() or 1)
     if code < 0:  # killed by a signal: so ends whoever asked for it
         signal.signal(-code, signal.SIG_DFL)
@@ -132,9 +135,11 @@ def _start(line: socket.socket) -> int:
         line.close()
         return 0
     server = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the fork gets them once it answers them
     pid = os.fork()
     if not pid:
         _run(json.loads(content), files, server)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for file in files:
         os.close(file)
     line.sendall(f"{pid}\n".encode())
@@ -154,6 +159,7 @@ def _run(request: dict, files: list[int], server: int) -> None:
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         for standard, file in enumerate(files):
             os.dup2(file, standard)
         os.closerange(3, 64)
