@@ -1,4 +1,4 @@
-"""Optimizers by name, and learning-rate curves against values worked out by hand or by PyTorch's schedulers."""
+"""Optimizers by name, and learning-rate curves against values by hand or by PyTorch's schedulers."""
 
 import math
 

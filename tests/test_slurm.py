@@ -15,7 +15,8 @@ def queue(tmp_path, monkeypatch):
     said.mkdir()
     squeue = commands / "squeue"
     squeue.write_text(
-        f'#!/bin/sh\nset -- "{said}"/*\n[ $# -gt 1 ] && mv "$1" "{commands}/now" || cp "$1" "{commands}/now"\n'
+        f'#!/bin/sh\nset -- "{said}"/*\n'
+        f'[ $# -gt 1 ] && mv "$1" "{commands}/now" || cp "$1" "{commands}/now"\n'
         f'. "{commands}/now"\n'
     )
     squeue.chmod(0o755)

@@ -10,8 +10,8 @@ from segshift.grid import Model
 CONFIG = Path(__file__).parents[1] / "config"
 GRIDS = ("heads", "tunings", "generalization", "self_training", "entropy_min")
 
-# Learning rates in units of 1e-5, by hand from section 4.2.3; "." where no grid has such a model. Rows: backbone and
-# tuning; columns: the dataset that is learned from, an adaptation's target.
+# Learning rates in units of 1e-5, by hand from section 4.2.3; "." where no grid has such a model. Rows:
+# backbone and tuning; columns: the dataset that is learned from, an adaptation's target.
 RATES = """
                       hcp1 hcp2 abide_c abide_s nci usz verse mrsegv brats_t1 brats_flair
 dinov2_b   frozen        1    1       2       2   2   2     1      2        .           .
@@ -41,8 +41,8 @@ unet       full          5    5       5       5   5   5     5      5        5   
 swin_unet  full          5    5       5       5   5   5     5      5        5           5
 """
 EPOCHS = {
-    "hcp1": 120, "hcp2": 120, "abide_c": 120, "abide_s": 120, "nci": 120, "usz": 120, "verse": 100, "mrsegv": 120,
-    "brats_t1": 80, "brats_flair": 80,
+    "hcp1": 120, "hcp2": 120, "abide_c": 120, "abide_s": 120, "nci": 120, "usz": 120,
+    "verse": 100, "mrsegv": 120, "brats_t1": 80, "brats_flair": 80,
 }  # fmt: skip
 ADAPTED = {"self_training": 20, "entropy_min": 2}
 

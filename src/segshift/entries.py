@@ -88,7 +88,8 @@ class Dataset(Entry):
     labels: dict[int, str] | None = None
     preprocess: list[str | dict[str, dict[str, Any] | None]] = []
     version: int | None = None  # raise it when the raw files changed under the same names
-    lost_labels: float | None = Field(None, ge=0, le=1)  # what the steps may lose of the labels; default: 0.01
+    # What the steps may lose of the labels; default: 0.01.
+    lost_labels: float | None = Field(None, ge=0, le=1)
     accept: list[Literal["duplicates", "empty_labels", "spacing"]] = []  # checks that would be wrong here
 
 

@@ -66,8 +66,8 @@ class Bold(Strict):
 class Statistics(Strict):
     """What a table says of how far its numbers bear, see docs/statistics.md.
 
-    ``columns``: whose intervals are printed; the first decides ties, ranks and footnotes (default: what ranks
-    the table). ``about``: ``method`` where there are three seeds, or always ``models``. ``blocks``: Friedman's
+    ``columns``: whose intervals are printed; the first decides ties, ranks and footnotes (default: what
+    ranks the table). ``about``: ``method`` where there are three seeds, or always ``models``. ``blocks``: Friedman's
     test over trained models or cells, with a critical-difference diagram; default: none.
     """
 

@@ -344,7 +344,7 @@ def test_tracking_and_tables_never_load_torch():
 
 
 def test_pictures_are_there_once_with_their_steps(project):
-    """As MLflow's own client names them; the memory may be lost, and an epoch drawn again by a resumed attempt."""
+    """As MLflow's own client names them; memory may be lost, and a resumed attempt draw an epoch again."""
     project.complete()
     folder = project.folder(ONE)
     journal = project.journal(ONE, steps=[], status=None)
