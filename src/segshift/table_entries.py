@@ -67,8 +67,8 @@ class Statistics(Strict):
     """What a table says of how far its numbers bear, see docs/statistics.md.
 
     ``columns``: whose intervals are printed; the first decides ties, ranks and footnotes (default: what
-    ranks the table). ``about``: ``method`` where there are three seeds, or always ``models``. ``blocks``: Friedman's
-    test over trained models or cells, with a critical-difference diagram; default: none.
+    ranks the table). ``about``: ``method`` where there are three seeds, or always ``models``. ``blocks``:
+    Friedman's test over trained models or cells, with a critical-difference diagram; default: none.
     """
 
     columns: list[str] = []
