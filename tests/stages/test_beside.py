@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from segshift.cli import main
+from segshift.errors import SegShiftError
 from segshift.stages import import_runs, tabulate, track
 
 HEADER = "experiment,source,backbone,tuning,head,seed,adapt,target,dice\n"
@@ -84,3 +85,12 @@ def test_what_we_lack_is_a_dash_beside_their_number(both):
         None,
     ]
     assert (both.results.tables / "partial" / "table_T_beside.md").exists()
+
+
+def test_no_other_metric_stands_beside_dice(both):
+    tables = {"T": TABLES["T"], "V": TABLES["T"] | {"metric": "iou"}}
+    (both.config / "tables.yaml").write_text(yaml.safe_dump(tables))
+    with pytest.raises(SegShiftError, match="V: imported scores are Dice, so none stand beside IoU"):
+        tabulate.run(both.config, both.results, "V", other=str(both.file))
+    made = tabulate.run_all(both.config, both.results, other=str(both.file))
+    assert [table.name for table in made] == ["table_T_beside"]

@@ -211,6 +211,6 @@ def test_nothing_in_common_is_an_error(grid, published, tmp_path):
     others = Others(grid, Results(tmp_path), str(PUBLISHED))
     table = tabulate_file.build(grid, "4.7", published, Results(tmp_path))
     wanted = [one for one in asked.of_grid(grid, ["entropy_min"]) if one.model.adapt]
-    assert not others.fit(wanted)
+    assert not others.fit("4.7", wanted)
     with pytest.raises(SegShiftError, match=r"4\.7: .*runs\.csv has no score of it to stand beside"):
         others.beside("4.7", table, wanted)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from segshift.errors import SegShiftError
 from segshift.grid import Grid
+from segshift.measures import Shown
 from segshift.paths import Results
 from segshift.tables import beside, runs
 from segshift.tables.asked import Asked
@@ -29,9 +30,10 @@ class Others:
         self.grid, self.results, self.asked, self.plain = grid, results, asked, plain
         self._read: dict[str, list[Run]] = {}
 
-    def fit(self, asked: list[Asked]) -> bool:
-        """True if those that were asked for have any score that a table is made of."""
-        return beside.common(asked, self._of(self.asked)[1])
+    def fit(self, name: str, asked: list[Asked]) -> bool:
+        """True if those that were asked for have any score that a table is made of, and it shows Dice."""
+        shown = getattr(self.grid.config.tables.get(name), "shown", Shown())
+        return shown == Shown() and beside.common(asked, self._of(self.asked)[1])
 
     def beside(self, name: str, table: Table, asked: list[Asked]) -> Table:
         """The table with their numbers in it; as it is, if nobody's were asked for.
@@ -48,6 +50,9 @@ class Others:
         where = self.asked or getattr(entry, "beside", None)
         if not where:
             return table
+        shown = getattr(entry, "shown", Shown())
+        if shown != Shown():
+            raise SegShiftError(f"{name}: imported scores are Dice, so none stand beside {shown.legend}")
         origin, found = self._of(where)
         if not beside.common(asked, found):
             raise SegShiftError(f"{name}: {where} has no score of it to stand beside")

@@ -69,7 +69,7 @@ def run_all(
             raise unknown(f"tabulate: unknown {what}", name, known)
     maker = Maker(grid, results, usual if names is None else names, partial, other)
     if other and names is None:
-        maker.names = [name for name in usual if maker.others.fit(maker.asked[name])]
+        maker.names = [name for name in usual if maker.others.fit(name, maker.asked[name])]
     folder = folder or (results.tables / "partial" if partial else results.tables)
     tables, failed = [], {}
     for name in maker.names:

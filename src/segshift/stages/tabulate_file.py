@@ -128,7 +128,7 @@ class Maker:
 
     def fits(self, name: str) -> bool:
         """True if the others have any score of a table."""
-        return bool(self.grid.config.tables[name].experiments) and self.others.fit(self.made(name)[0])
+        return bool(self.grid.config.tables[name].experiments) and self.others.fit(name, self.made(name)[0])
 
     def build(self, name: str) -> Table:
         """A table of tables.yaml.
