@@ -72,9 +72,12 @@ def test_what_was_counted_before_changes_no_count():
     heads = [{"module": name} for name in ("linear", "linear_last", "pyramid")]
     combinations = [
         Combination(VIT, {"module": tuning}, head, classes)
-        for tuning in ("frozen", "rein")
-        for head in heads
-        for classes in (2, 5)
+        for tuning, head, classes in (
+            ("frozen", heads[0], 2),
+            ("frozen", heads[1], 2),
+            ("rein", heads[1], 5),
+            ("frozen", heads[2], 5),
+        )
     ]
     alone = [Counter().count(one) for one in combinations]
     counter = Counter()

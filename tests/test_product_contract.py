@@ -35,6 +35,8 @@ def examples(folder):
 
 # Two parts at a time meet in all their cases beside one of these; three meet in their first cases.
 PLAIN = {"timm", "full", "linear"}
+LINEAR = ("linear", plugins.load("heads", "linear").EXAMPLE)  # on any backbone
+TIMM = ("timm", plugins.load("backbones", "timm").EXAMPLE)
 PARTS = {
     tuple(case.id for case in triple): pytest.param(
         *(case.values[0] for case in triple), id="-".join(case.id for case in triple)
@@ -50,15 +52,46 @@ BOTH = [case for ids, case in PARTS.items() if ids in IN_PAIRS | IN_TRIPLES]
 
 def compose(backbone, tuning, head):
     """A model, put together as ``segshift.model`` does."""
-    network = plugins.load("backbones", backbone[0]).build(**backbone[1])
-    parameters = dict(tuning[1])
-    if side := parameters.pop("side", None):
-        parameters["side"] = plugins.build("backbones", side)
-    network = plugins.load("tunings", tuning[0]).build(network, **parameters)
+    network, plain = tune(backbone, tuning)
     module = plugins.load("heads", head[0])
     taps = module.taps(network)
     network.use(taps)
-    return Segmenter(network, module.build([network.maps[tap] for tap in taps], CLASSES, **head[1]), taps)
+    maps = [network.maps[tap] for tap in taps]
+    model = Segmenter(network, module.build(maps, CLASSES, **head[1]), taps)
+    model.plain = plain
+    return model
+
+
+def tune(backbone, tuning):
+    """A tuned backbone, and what of it was there before, by address: whether that could learn then."""
+    network = plugins.load("backbones", backbone[0]).build(**backbone[1])
+    plain = {id(one): one.requires_grad for one in network.parameters()} | dict.fromkeys(
+        (id(one) for one in network.buffers()), False
+    )
+    parameters = dict(tuning[1])
+    if side := parameters.pop("side", None):
+        parameters["side"] = plugins.build("backbones", side)
+    return plugins.load("tunings", tuning[0]).build(network, **parameters), plain
+
+
+# Tunings that train nothing that the backbone had before. One that is added later decides for itself.
+NOTHING_OLD = {"frozen", "rein", "peft", "vpt", "ladder"}
+
+
+def should_learn(network, plain, tuning):
+    """Names of the parameters of a tuned backbone that the tuning trains, by what the tuning is; None where
+    that is not known here."""
+    if tuning not in NOTHING_OLD | {"full", "bitfit"}:
+        return None
+    at_exit = {id(p) for m in network.modules() if getattr(m, "of_head", False) for p in m.parameters()}
+    names = set()
+    for name, one in network.named_parameters():
+        old = id(one) in plain
+        could = plain.get(id(one), True)
+        learns = not old or (could and (tuning == "full" or (tuning == "bitfit" and name.endswith("bias"))))
+        if learns or id(one) in at_exit:
+            names.add(name)
+    return names
 
 
 def compose_or_refuse(backbone, tuning, head):
@@ -107,6 +140,8 @@ def test_what_learns_gets_a_gradient_and_nothing_else_does(backbone, tuning, hea
     model = compose_or_refuse(backbone, tuning, head)
     if model is None:
         return
+    if (expected := should_learn(model.backbone, model.plain, tuning[0])) is not None:
+        assert {name for name, one in model.backbone.named_parameters() if one.requires_grad} == expected
     # Evaluation mode: a batch norm that takes its batch's own mean cancels every constant before it.
     model.double().eval()
     without = {name for name, one in model.named_parameters() if one.requires_grad}
@@ -140,6 +175,7 @@ def test_training_moves_what_learns_and_no_bit_of_the_rest(backbone, tuning, hea
     model.train()
     fill(model)
     before = {name: one.clone() for name, one in model.state_dict().items()}
+    untouched = pretrained(model) if tuning[0] in NOTHING_OLD else {}
     learning = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3)
     for _ in range(3):
@@ -152,6 +188,84 @@ def test_training_moves_what_learns_and_no_bit_of_the_rest(backbone, tuning, hea
     moved = {name for name, one in after.items() if not torch.equal(one, before[name])}
     assert [name for name in moved if after[name].data_ptr() not in saved] == []
     assert {one.data_ptr() for one in learning} <= {after[name].data_ptr() for name in moved}
+    now = pretrained(model)
+    assert [name for name, one in untouched.items() if not torch.equal(one, now[name])] == []
+
+
+def pretrained(model):
+    """All that a backbone had before its tuning, batch-norm statistics too, but for its exits."""
+    at_exit = {id(m) for m in model.backbone.modules() if getattr(m, "of_head", False) for m in m.modules()}
+    return {
+        f"{path}.{name}": one.detach().clone()
+        for path, part in model.backbone.named_modules()
+        if id(part) not in at_exit
+        for name, one in (*part._parameters.items(), *part._buffers.items())
+        if one is not None and id(one) in model.plain
+    }
+
+
+# ---- influence: what is trained moves the output, what is frozen for reaching no mask does not -------------
+
+FREEZING = {"da", "sam", "hqsam", "hsam", "hqhsam"}  # heads that freeze what reaches no mask
+ON_PURPOSE = "no_mask_embed.weight"  # reaches masks, and is frozen with `train_prompt_encoder: false`
+MOVED = 1e-10  # of the largest number; rounding is a thousandth of that
+
+
+@torch.no_grad()
+def still(run, parameters):
+    """Names of tensors whose change moves nothing that `run` gives."""
+    before = run()
+    names = set()
+    for name, one in parameters:
+        kept = one.clone()
+        one.add_(torch.randn_like(one))
+        after = run()
+        one.copy_(kept)
+        pairs = list(zip(after, before, strict=True))
+        if not any((new - old).abs().max() > MOVED * old.abs().max() for new, old in pairs):
+            names.add(name)
+    return names
+
+
+@pytest.mark.parametrize("head", examples("heads"))
+def test_each_tensor_of_a_head_that_learns_moves_its_outputs_on_random_maps(head):
+    backbone = ("unet", plugins.load("backbones", "unet").EXAMPLE) if head[0] == "own" else TIMM
+    model = compose(backbone, ("full", {}), head)
+    network = model.head.double().eval()
+    maps = [model.backbone.maps[tap] for tap in model.taps]
+    lost, frozen = dict(network.named_parameters()), None
+    for _ in range(ATTEMPTS):
+        fill(network)
+        inputs = [torch.randn(2, one.channels, *one.grid, dtype=torch.double) for one in maps]
+        learning = [(name, one) for name, one in lost.items() if one.requires_grad]
+        lost = {name: lost[name] for name in still(lambda given=inputs: network(given), learning)}
+        if frozen is None:
+            frozen = [(name, one) for name, one in network.named_parameters() if not one.requires_grad]
+            reaching = {name for name, _ in frozen} - still(lambda given=inputs: network(given), frozen)
+        if all(name.endswith(CANCELLED) for name in lost):
+            break
+    assert [name for name in sorted(lost) if not name.endswith(CANCELLED)] == []
+    if head[0] in FREEZING:
+        assert [name for name in sorted(reaching) if not name.endswith(ON_PURPOSE)] == []
+
+
+@pytest.mark.parametrize("tuning", examples("tunings"))
+@pytest.mark.parametrize("backbone", examples("backbones"))
+def test_each_tensor_that_a_tuning_trains_moves_the_maps(backbone, tuning):
+    if compose_or_refuse(backbone, tuning, LINEAR) is None:
+        return
+    network, _ = tune(backbone, tuning)
+    taps = list(range(len(network.maps)))
+    network.use(taps)
+    network.double().eval()
+    lost = {name: one for name, one in network.named_parameters() if one.requires_grad}
+    for _ in range(ATTEMPTS):
+        fill(network)
+        images = torch.rand(1, 3, 24, 24, dtype=torch.double)
+        lost = {name: lost[name] for name in still(lambda given=images: network(given, taps), lost.items())}
+        if not lost:
+            break
+    assert sorted(lost) == []
 
 
 @pytest.mark.parametrize(("backbone", "tuning", "head"), PAIRS)
