@@ -1,5 +1,6 @@
 """Which weights a head's own neck starts from: the backbone's, else SAM's of its width, else none."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,7 @@ def test_a_head_without_a_neck_asks_for_none(thesis):
 
 
 def test_an_unknown_neck_is_named(tmp_path):
-    for file in CONFIG.glob("*.yaml"):
-        (tmp_path / file.name).write_text(file.read_text())
+    shutil.copytree(CONFIG, tmp_path, dirs_exist_ok=True)
     text = (CONFIG / "backbones.yaml").read_text()
     (tmp_path / "backbones.yaml").write_text(text.replace("neck: sam_vit_h", "neck: sam_vit_g", 1))
     with pytest.raises(grid.SegShiftError, match="backbones.yaml: .*: neck: unknown weights 'sam_vit_g'"):

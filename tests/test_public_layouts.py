@@ -283,7 +283,7 @@ def test_a_prediction_comes_back_to_the_voxels_of_its_file(site, name, tmp_path,
     run = site.results.run(cell)
     run.mkdir(parents=True, exist_ok=True)
     (run / "settings.yaml").write_text(grid.render(expanded.settings(grid.Model.parse(cell))))
-    monkeypatch.setattr(inference, "load", lambda *words: [SimpleNamespace(model=Bright())])
+    monkeypatch.setattr(inference, "load", lambda *words: [SimpleNamespace(model=Bright(), digest="bright")])
     for who in names:
         one = site.patients[name][who]
         values = {"id": who, "patient": who, "grade": "*", "release": "*", "study": "*", "series": "*"}

@@ -25,8 +25,8 @@ def declare(verb: Callable[..., argparse.ArgumentParser], *options: Callable) ->
     sub.add_argument("-o", "--output", type=Path, metavar="PATH", help=text)
 
 
-def _stage() -> Any:
-    return import_module("segshift.stages.figures")
+def _stage(name: str) -> Any:
+    return import_module(f"segshift.stages.{name}")
 
 
 def _results(arguments: argparse.Namespace) -> Any:
@@ -36,10 +36,10 @@ def _results(arguments: argparse.Namespace) -> Any:
 
 
 def _figures(arguments: argparse.Namespace) -> None:
-    _stage().run(arguments.config, _results(arguments), arguments.figure, arguments.device)
+    _stage("figures").run(arguments.config, _results(arguments), arguments.figure, arguments.device)
 
 
 def _features(arguments: argparse.Namespace) -> None:
     names = (arguments.backbone, arguments.datasets)
     more = (arguments.seed, arguments.output, arguments.device)
-    _stage().features(arguments.config, _results(arguments), *names, *more)
+    _stage("features").run(arguments.config, _results(arguments), *names, *more)

@@ -1,4 +1,4 @@
-"""``segshift figures`` and ``segshift features``: pictures for papers, each as SVG, PDF and PNG."""
+"""``segshift figures``: pictures for papers, each as SVG, PDF and PNG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,47 +25,22 @@ def run(config: str | Path, results: Results, names: Sequence[str] = (), device:
     if not known:
         raise SegShiftError(f"{config} has no figures: name them in {entries.FILE}, see docs/report.md")
     for name in names or known:
-        _make(known[name], grid, results, results.figures / f"figure_{name}", device)
+        make(known[name], grid, results, results.figures / f"figure_{name}", device)
 
 
-def features(
-    config: str | Path,
-    results: Results,
-    backbones: Sequence[str],
-    datasets: Sequence[str],
-    seed: int = 0,
-    output: Path | None = None,
-    device: str = "auto",
-) -> None:
-    """What untrained backbones see of datasets, see ``figures/features.py``.
+def make(figure: Examples | Scored | Features, grid: Grid, results: Results, stem: Path, device: str) -> None:
+    """Draw a figure and write it in all formats; each file is printed.
 
     Args:
-        config: the configuration.
-        results: where prepared data and weights lie.
-        backbones: a line of pictures each.
-        datasets: one slice each.
-        seed: draws the slices.
-        output: path without an ending; default: ``figure_features`` in ``results/figures``.
+        figure: its entry.
+        grid: the grid that its names are of.
+        results: where models, scores and data lie.
+        stem: path without an ending.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        SegShiftError: an unknown name, or weights or data are not there.
+        SegShiftError: something that it shows is not there.
     """
-    grid = grids.read(config)
-    for what, names, there in (
-        ("backbone", backbones, grid.config.backbones),
-        ("dataset", datasets, grid.config.datasets),
-    ):
-        for name in names:
-            if name not in there:
-                raise unknown(f"unknown {what}", name, there)
-    figure = Features(kind="features", backbones=list(backbones), datasets=list(datasets), seed=seed)
-    _make(figure, grid, results, output or results.figures / "figure_features", device)
-
-
-def _make(
-    figure: Examples | Scored | Features, grid: Grid, results: Results, stem: Path, device: str
-) -> None:
     from segshift.figures import draw  # matplotlib, and torch where it is needed: names are checked before
 
     if isinstance(figure, Scored):
