@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from segshift import config, grid
+from segshift import checking, entries, grid
 from segshift.paths import Results
 from segshift.tables import plan
 
@@ -82,11 +82,12 @@ def test_table_notices_other_scores_of_known_models(micro):
 
 
 def test_new_optional_setting_changes_no_settings(micro, monkeypatch):
-    class Training(config.Training):
+    class Training(entries.Training):
         dropout: float = 0.0
 
     results = Results(micro.results)
-    monkeypatch.setattr(config, "Training", Training)
+    for module in (checking, grid):
+        monkeypatch.setattr(module, "Training", Training)
     assert grid.write_settings(grid.read(micro.config), results) == []
     with micro.edited("training.yaml", "epochs: 2", "epochs: 2, dropout: 0.1"):
         changed = grid.write_settings(grid.read(micro.config), results)
