@@ -323,16 +323,15 @@ def render(settings: dict[str, Any]) -> str:
 def write_settings(grid: Grid, results: Results) -> list[Path]:
     """Write settings.yaml of every dataset and model; leave files whose content is right untouched.
 
-    A prepared dataset keeps its file while nothing but what may pass differs: its scores hang on that file.
+    A prepared dataset keeps the text that it was prepared from while nothing but what may pass differs: its
+    scores hang on that file.
     """
     texts = {}
     for name in grid.datasets():
         folder, text = results.data(name), render(grid.dataset_settings(name))
-        file = folder / "settings.yaml"
-        kept = (
-            file.exists() and (folder / "manifest.json").exists() and same_data(old := file.read_text(), text)
-        )
-        texts[folder] = old if kept else text
+        manifest = folder / "manifest.json"
+        before = json.loads(manifest.read_text())["settings"] if manifest.exists() else text
+        texts[folder] = before if same_data(before, text) else text
     for path, model in grid.jobs.items():
         settings = grid.settings(model)
         settings["weights"] = records.held(results, path, settings["weights"])

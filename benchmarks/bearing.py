@@ -1,7 +1,7 @@
 """Whether the statistics hold what they promise, and what they cost.
 
-    python benchmarks/statistics.py coverage [--repetitions 300]
-    python benchmarks/statistics.py time
+    python benchmarks/bearing.py coverage [--repetitions 300]
+    python benchmarks/bearing.py time
 
 ``coverage`` draws Dice = row + patient (SD 8) + patient × row (3) + seed × row (2) + rest (3), for twelve
 rows whose patients and seeds are crossed, and counts how often intervals hold the truth, how often twelve
