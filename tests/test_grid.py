@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from segshift import config as configuration
-from segshift import entries, grid, modules
+from segshift import entries, grid
 from segshift.errors import SegShiftError
 from segshift.grid import Model
 from segshift.paths import Results, locate
@@ -366,14 +365,15 @@ def test_the_grid_loads_neither_torch_nor_snakemake():
     assert done.stdout.strip() == "[]"
 
 
-def test_speed(capsys):
-    modules.parameters.cache_clear()
-    start = time.perf_counter()
-    thesis = grid.read(CONFIG)
-    read = time.perf_counter()
-    models = thesis.models()
-    texts = {grid.render(thesis.settings(model)) for model in models}
-    end = time.perf_counter()
-    with capsys.disabled():
-        print(f" [{len(models)} models: read and expand {read - start:.2f} s, render {end - read:.2f} s]")
-    assert len(texts) == len(models)  # each names its cell
+def test_a_section_that_cells_share_is_dumped_once_to_the_same_bytes(monkeypatch):
+    thesis, dumped = grid.read(CONFIG), []
+    settings = [thesis.settings(model) for model in thesis.models()]
+    settings += [{"a": 1, "b": {1: "x"}}, {"a": 1.0, "b": {"1": "x"}}, {"a": True, "b": ["1"]}, {"a": "1"}]
+    options = {"Dumper": grid._Dumper, "sort_keys": True, "allow_unicode": True, "width": 110}
+    whole = [yaml.dump(one, **options) for one in settings]
+    monkeypatch.setattr(grid, "_TEXTS", {})
+    dump = yaml.dump
+    monkeypatch.setattr(yaml, "dump", lambda *words, **more: dumped.append(1) or dump(*words, **more))
+    assert [grid.render(one) for one in settings] == whole
+    assert len(set(whole)) == len(settings)  # each names its cell
+    assert len(dumped) < 2 * len(settings)  # of nine sections or more each

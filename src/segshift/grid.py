@@ -315,9 +315,18 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # libyaml: seven 
         return True
 
 
+_TEXTS: dict[str, str] = {}  # of sections, by what they hold
+
+
 def render(settings: dict[str, Any]) -> str:
-    """Stable text: sorted keys, nothing abbreviated."""
-    return yaml.dump(settings, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=110)
+    """Stable text: sorted keys, nothing abbreviated. Cells share most sections, so each is dumped once."""
+    texts = []
+    for key in sorted(settings):
+        section = {key: settings[key]}
+        if (said := repr(section)) not in _TEXTS:  # tells 1, 1.0, True and "1" apart, as the text does
+            _TEXTS[said] = yaml.dump(section, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=110)
+        texts.append(_TEXTS[said])
+    return "".join(texts)
 
 
 def write_settings(grid: Grid, results: Results) -> list[Path]:
