@@ -2,8 +2,7 @@
 files.
 
 ``resume/`` in a model's folder holds, while it is trained, ``state.ckpt`` and the selected weights of the
-best epochs; afterwards ``ready/``: hard links to the finished files, since a workflow manager that was killed
-removes the declared ones of jobs that finished without it.
+best epochs; afterwards ``ready/``, see ``placing``.
 """
 
 import json
@@ -26,6 +25,7 @@ from segshift.curves import Curves
 from segshift.errors import SegShiftError
 from segshift.model import Segmenter
 from segshift.optimizers import learning_rate
+from segshift.placing import link, make_ready, place
 from segshift.tracking import Journal
 from segshift.watch import Watch
 
@@ -266,7 +266,7 @@ class Cell:
             file = self._selected_file("source")
             self.selected["model"] = {**self.selected["source"], "score": math.inf}
             if not (kept := self._selected_file("model")).exists():
-                _link(file, kept)
+                link(file, kept)
 
     def _keep(self, role: str, epoch: int, score: float, dice: float | None, loss: float | None) -> None:
         if role in self.selected and score <= self.selected[role]["score"]:
@@ -291,13 +291,6 @@ class Cell:
         if "adaptation" in self.settings:
             role = "last" if self.objective.keep == "best" else "model"
             self._keep(role, epochs, 0.0, None, None)
-        ready = self.resume / "ready"
-        part = self.resume / "ready.part"
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(ready, ignore_errors=True)
-        part.mkdir(parents=True)
-        for role in self.selected.keys() - {"source"}:
-            _link(self._selected_file(role), part / f"{role}.ckpt")
         seconds = self.seconds + time.monotonic() - self.started
         best = self.selected["model"]
         record = {
@@ -320,8 +313,8 @@ class Cell:
             **more,
             "configuration": self.settings,
         }
-        (part / "run.json").write_text(json.dumps(record, indent=1) + "\n")
-        part.rename(ready)
+        files = {f"{role}.ckpt": self._selected_file(role) for role in self.selected.keys() - {"source"}}
+        make_ready(self.folder, files, json.dumps(record, indent=1) + "\n")
         self.journal.end("FINISHED")
         place(self.folder)
 
@@ -339,30 +332,7 @@ def part(batch: Batch, where: slice) -> Batch:
     )
 
 
-def place(folder: Path) -> bool:
-    """Put finished files in place from ``resume/ready``; True if there were some. run.json comes last."""
-    ready = folder / "resume" / "ready"
-    if not (ready / "run.json").exists():
-        return False
-    for file in sorted(ready.iterdir(), key=lambda file: file.name == "run.json"):
-        part = folder / f"{file.name}.part"
-        part.unlink(missing_ok=True)
-        _link(file, part)
-        part.replace(folder / file.name)
-        part.unlink(missing_ok=True)  # to rename one name of a file onto another of its names does nothing
-    for file in (folder / "resume").glob("*.ckpt"):
-        file.unlink()
-    return True
-
-
 def _tags(device: torch.device) -> dict[str, str]:
     """Where an attempt ran."""
     job = os.environ.get("SLURM_JOB_ID")
     return {"host": socket.gethostname(), "device": str(device)} | ({"job": job} if job else {})
-
-
-def _link(source: Path, to: Path) -> None:
-    try:
-        os.link(source, to)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, to)

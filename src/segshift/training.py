@@ -19,14 +19,14 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segshift import augment, features, metrics, snapshots, watch
+from segshift import augment, snapshots, watch
 from segshift.cell import Cell
-from segshift.contracts import Batch, is_frozen, set_mode
+from segshift.contracts import Batch, set_mode
 from segshift.errors import SegShiftError
-from segshift.features import FeatureCache
 from segshift.layers.pseudo_labels import per_class
 from segshift.prepared import Prepared
 from segshift.sampling import key
+from segshift.shared_pass import SharedPass
 from segshift.slices import (
     CHUNK,
     Chunk,
@@ -38,7 +38,7 @@ from segshift.slices import (
     collate,
     crop,
 )
-from segshift.watch import Watch
+from segshift.validation import Tally
 
 SAVE_EVERY = 60.0  # seconds between saves within an epoch; no number depends on it
 POINTS = 200  # of a training curve
@@ -99,9 +99,7 @@ class Training(pl.LightningModule):
         self.positions = Positions(self.train_slices, how, size, lambda: self.done, **rare)
         self.steps = self.positions.steps
         self.epochs = settings["training"]["epochs"]
-        self.shared = cells[0].model.backbone if is_frozen(cells[0].model.backbone) else None
-        self.taps = sorted({tap for cell in cells for tap in cell.model.taps})
-        self.caches: dict[str, FeatureCache] = {}
+        self.shared = SharedPass([cell.model for cell in cells], settings, cells[0].autocast)
         self.stop: int | None = None
         self.pictured, self.picture_epochs = snapshots.chosen(prepared), snapshots.epochs(self.epochs)
         watched = {volume.patient for volume in self.validation.volumes}
@@ -122,22 +120,10 @@ class Training(pl.LightningModule):
 
     # ---- features --------------------------------------------------------------------------------------
 
-    def _union(self, images: Tensor) -> list[Tensor]:
-        """All maps that any cell needs, from one pass through the frozen backbone."""
-        size = max(self.settings["training"]["batch_size"], CHUNK)  # a larger batch goes through in parts
-        with torch.no_grad(), self.cells[0].autocast():
-            parts = [self.shared(part.expand(-1, 3, -1, -1), self.taps) for part in images.split(size)]
-        return parts[0] if len(parts) == 1 else [torch.cat(maps) for maps in zip(*parts, strict=True)]
-
     def _maps(self, split: str, images: Tensor, indices: list[int] | slice) -> list[Tensor] | None:
-        if self.shared is None or (split == "train" and self.cells[0].objective.own_view):
+        if split == "train" and self.cells[0].objective.own_view:
             return None
-        if split in self.caches:
-            return self.caches[split].take(indices, images.device)
-        return self._union(images)
-
-    def _own(self, cell: Cell, maps: list[Tensor] | None) -> list[Tensor] | None:
-        return None if maps is None else [maps[self.taps.index(tap)] for tap in cell.model.taps]
+        return self.shared.maps(split, images, indices)
 
     def fill_caches(self) -> None:
         """Compute all features once, where the settings ask for it."""
@@ -149,19 +135,12 @@ class Training(pl.LightningModule):
                 f"{self.settings['cell']}: cache_features: {kind} needs images that stay as they are, and "
                 "the student sees a strong view of them; say cache_features: none, or student: weak"
             )
-        maps = [self.cells[0].model.backbone.maps[tap] for tap in self.taps]
-        total = len(self.train_slices) + self.validation.slices
-        features.check(self.settings, self.shared is not None, maps, total)
-        started = time.monotonic()
         set_mode(self.models, False)
-        sources = {
+        splits = {
             "train": (self._train_images(), len(self.train_slices)),
             "validation": (((c.first, c.images) for c in self.validation), self.validation.slices),
         }
-        for split, (chunks, slices) in sources.items():
-            self.caches[split] = cache = FeatureCache(kind, maps, slices)
-            cache.fill(((first, images.to(self.device)) for first, images in chunks), self._union)
-        print(f"computed in {time.monotonic() - started:.1f} s", flush=True)
+        self.shared.fill(splits, self.device)
 
     def _train_images(self):
         for first in range(0, len(self.train_slices), CHUNK):
@@ -180,8 +159,8 @@ class Training(pl.LightningModule):
             objective.estimated = torch.from_numpy(self.train_slices.counts.astype(np.int64))
             for first, images in self._train_images():
                 where = slice(first, first + len(images))
-                cache = self.caches.get("train")
-                maps = self._own(self.cells[0], cache and cache.take(where, self.device))
+                cache = self.shared.caches.get("train")
+                maps = self.shared.own(self.cells[0].model, cache and cache.take(where, self.device))
                 pseudo, _ = objective.propose(images.to(self.device), maps)
                 found = torch.stack([per_class(one, len(self.settings["classes"])) for one in pseudo]).cpu()
                 known = torch.from_numpy(self.train_slices.labelled[where]).unsqueeze(1)
@@ -221,7 +200,8 @@ class Training(pl.LightningModule):
             self.validation_step(self.transfer_batch_to_device(self.validation[index], self.device, 0), index)
         for cell, tally in zip(self.cells, self.tallies, strict=True):
             if cell in self._due():
-                cell.keep_source(*self._validated(cell, tally)[:2])
+                found = tally.found()
+                cell.keep_source(found.dice, found.loss)
 
     def _note(self, number: int, frame: Any) -> None:
         self.stop = number
@@ -240,7 +220,8 @@ class Training(pl.LightningModule):
         for cell in self.cells:
             if cell.done == step and not cell.over:  # another may have been further when all were killed
                 torch.manual_seed(key(self.settings["seed"], "step", step))
-                cell.step(Batch(images, plain, labels, drawn.labelled, self._own(cell, maps)), POINTS)
+                own = self.shared.own(cell.model, maps)
+                cell.step(Batch(images, plain, labels, drawn.labelled, own), POINTS)
                 cell.curves.timed(len(images), time.monotonic() - self.clock)
         self.clock = time.monotonic()
         if self.done % self.steps:
@@ -254,77 +235,29 @@ class Training(pl.LightningModule):
             raise Interrupted(f"signal {self.stop} after step {self.done}")
 
     def on_validation_epoch_start(self) -> None:
-        classes = len(self.settings["classes"])
-        volumes = len(self.validation.volumes)
-        self.tallies = [
-            {
-                "confusion": torch.zeros(volumes, classes, classes, dtype=torch.int64),
-                "loss": [[] for _ in range(volumes)],
-                "shown": {},
-                "watch": Watch(classes) if "adaptation" in cell.settings else None,
-            }
-            for cell in self.cells
-        ]
+        self.tallies = [Tally(cell, len(self.validation.volumes)) for cell in self.cells]
 
     def validation_step(self, chunk: Chunk, index: int) -> None:
         set_mode(self.models, False)
         maps = self._maps("validation", chunk.images, slice(chunk.first, chunk.first + len(chunk.images)))
+        pictured = self.pictured if self.done // self.steps in self.picture_epochs else {}
         for cell, tally in zip(self.cells, self.tallies, strict=True):
             if cell in self._due():
-                shared = self._own(cell, maps)
-                with cell.autocast():
-                    own = cell.model.features(chunk.images) if shared is None else shared
-                    outputs = cell.model.decode(own, chunk.images.shape[-2:])
-                logits, blind = cell.model.predict(outputs), cell.objective.keep != "best"
-                if tally["watch"]:
-                    pseudo = cell.objective.propose(chunk.images, shared)
-                    tally["watch"].add(logits, None if blind else chunk.labels, pseudo)
-                if blind:  # it may look at no label of the validation split
-                    continue
-                prediction = logits.argmax(1)
-                self._show(chunk, prediction, tally["shown"])
-                matrix = metrics.confusion(prediction, chunk.labels, tally["confusion"].shape[1])
-                tally["confusion"][chunk.volume] += matrix.cpu()
-                tally["loss"][chunk.volume] += [cell.validation_loss(outputs, chunk.labels)]
+                tally.add(chunk, self.shared.own(cell.model, maps), pictured)
         if self.stop:
             raise Interrupted(f"signal {self.stop} while validating after step {self.done}")
-
-    def _show(self, chunk: Chunk, prediction: Tensor, shown: dict[str, Any]) -> None:
-        """Keep image, truth and prediction of the slices that this epoch's picture shows."""
-        if self.done // self.steps not in self.picture_epochs:
-            return
-        for place in range(len(chunk.images)):
-            if caption := self.pictured.get(chunk.first + place):
-                slices = (chunk.images[place].squeeze(0), chunk.labels[place], prediction[place])
-                shown[caption] = tuple(one.cpu().numpy() for one in slices)
 
     def on_train_epoch_end(self) -> None:
         due = self._due()
         for cell, tally in zip(self.cells, self.tallies, strict=True):
             if cell in due:
-                found = self._validated(cell, tally)
-                cell.end_epoch(self.done // self.steps, *found, tally["watch"])
-                if tally["shown"]:
-                    cell.picture(tally["shown"])
+                cell.end_epoch(self.done // self.steps, *tally.found(), tally.watch)
+                if tally.shown:
+                    cell.picture(tally.shown)
         self.save()
         self.trainer.should_stop = all(cell.over for cell in self.cells)
         if self.stop:
             raise Interrupted(f"signal {self.stop} after epoch {self.done // self.steps}")
-
-    @staticmethod
-    def _validated(
-        cell: Cell, tally: dict[str, Any]
-    ) -> tuple[float | None, float | None, list[float | None] | None]:
-        """Validation Dice (as everywhere: classes, then volumes), loss, and Dice of each class over volumes;
-        nothing where labels must not be looked at."""
-        if cell.objective.keep != "best":
-            return None, None, None
-        tables = [metrics.counts(matrix) for matrix in tally["confusion"]]
-        dice = metrics.mean(metrics.volume_dice(table) for table in tables)
-        loss = metrics.mean(value for volume in tally["loss"] for value in volume)
-        classes = range(1, tally["confusion"].shape[1])
-        by_class = [metrics.mean(metrics.dice(*map(int, table[c])) for table in tables) for c in classes]
-        return dice, loss, by_class
 
     def save(self) -> None:
         """Write every cell's state."""

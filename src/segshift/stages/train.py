@@ -12,12 +12,13 @@ import torch
 
 from segshift import losses, objectives, plugins, provenance, records, training
 from segshift import model as models
-from segshift.cell import Cell, place
+from segshift.cell import Cell
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.lock import CellLock
 from segshift.paths import Results, locate
+from segshift.placing import place
 from segshift.prepared import Prepared
 from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks
