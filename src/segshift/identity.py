@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 CELL_AXES = ("source", "backbone", "tuning", "head", "seed")
+EXTERNAL = "external"  # tuning and head of a model that another tool made: only its masks are known
 
 
 class Model(NamedTuple):
@@ -21,6 +22,11 @@ class Model(NamedTuple):
     def cell(self) -> "Model":
         """The trained cell: itself, or what it was adapted from."""
         return Model(*self[:5])
+
+    @property
+    def external(self) -> bool:
+        """True if another tool made it: see ``segshift score``."""
+        return self.tuning == EXTERNAL
 
     @property
     def path(self) -> str:

@@ -4,17 +4,17 @@ Chunks of slices are counted as they come. Only where surfaces are asked for are
 kept, one byte a voxel; one-hot volumes never are.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segshift import losses, metrics, raw_labels, surfaces
+from segshift import losses, metrics, raw_labels
 from segshift.errors import SegShiftError
 from segshift.evaluation import DEFAULT, Asked
 from segshift.inference import Checkpoint, outputs
+from segshift.measuring import counted, measured
 from segshift.prepared import Prepared, VolumeInfo
 from segshift.raw_grid import RawGrid
 from segshift.scores import WHOLE, Row
@@ -102,40 +102,19 @@ class _Work:
         """All rows of the volume; ``common`` are the first five cells."""
         names, digests = prepared.classes[1:], (model, prepared.sha256[:16])
         mask = torch.cat(self.masks).numpy() if self.masks else None
-        for name, cells in zip(
-            names, self._measured(self.tally, truths.get("prepared"), mask, self.volume.spacing), strict=True
-        ):
+        found = measured(self.tally, self.asked, truths.get("prepared"), mask, self.volume.spacing)
+        for name, cells in zip(names, found, strict=True):
             yield Row(*common, name, loss=None, model=digests[0], data=digests[1], **cells)
         nothing = dict.fromkeys(("tp", "fp", "fn", "dice", "iou"))
         loss = metrics.mean(self.loss)
         yield Row(*common, WHOLE, **nothing, loss=loss, model=digests[0], data=digests[1])
         if self.raw:
-            truth, mask, tally = truths["native"], self.raw.labels(), Tally(self.classes)
-            for one, label in zip(mask, truth, strict=True):
-                tally.add(torch.from_numpy(one)[None], torch.from_numpy(label)[None])
+            truth, mask = truths["native"], self.raw.labels()
             spacing = np.linalg.norm(self.volume.raw_affine[:3, :3], axis=0).tolist()
             data = raw_labels.digest(prepared)[:16]
-            for name, cells in zip(names, self._measured(tally, truth, mask, spacing), strict=True):
+            found = measured(counted(truth, mask, self.classes), self.asked, truth, mask, spacing)
+            for name, cells in zip(names, found, strict=True):
                 yield Row(*common, name, loss=None, model=model, data=data, space="native", **cells)
-
-    def _measured(
-        self, tally: Tally, truth: np.ndarray | None, mask: np.ndarray | None, spacing: Sequence[float]
-    ) -> list[dict[str, Any]]:
-        """What rows say of each foreground class in one space."""
-        found = []
-        for counts in tally.volume[1:].tolist():
-            one = dict(zip(("tp", "fp", "fn"), counts, strict=True))
-            found.append(one | {"dice": metrics.dice(*counts), "iou": metrics.iou(*counts)})
-        if self.asked.slices:
-            for one, dice in zip(found, tally.slice_dice(), strict=True):
-                names = ("slice_dice", "slice_dice_truth_only", "slice_dice_one")
-                one |= dict(zip(names, dice, strict=True))
-        if self.asked.surfaces:
-            tolerance, worst = self.asked.tolerance, surfaces.missed(mask.shape, spacing)
-            of_classes = surfaces.surfaces(truth, mask, self.classes, spacing, tolerance)
-            for one, surface in zip(found, of_classes, strict=True):
-                one |= surface._asdict() | {"tolerance": tolerance, "missed": worst}
-        return found
 
 
 def _raw_grid(volume: VolumeInfo, multiple: int) -> RawGrid:

@@ -48,7 +48,7 @@ def run(
     folder = results.run(path)
     settings = read_settings(folder)
     targets = targets or _named(path, config)
-    asked = _asked(config, settings, {"metrics": metrics, "spaces": spaces, "tolerance": tolerance})
+    asked = asked_for(config, settings, {"metrics": metrics, "spaces": spaces, "tolerance": tolerance})
     checkpoints = inference.load(folder, settings, results, find_device(device))
     for one in checkpoints:
         for name in one.content["data"]:
@@ -78,7 +78,7 @@ def _named(path: str, config: str) -> list[str]:
     return known[path]
 
 
-def _asked(config: str, settings: dict[str, Any], options: dict[str, Any]) -> Asked:
+def asked_for(config: str, settings: dict[str, Any], options: dict[str, Any]) -> Asked:
     """What is computed: as the configuration says, if there is one, unless options say otherwise."""
     found = configuration.evaluation(config) if Path(config).is_dir() else Evaluation()
     given = {name: value for name, value in options.items() if value is not None}
@@ -104,13 +104,13 @@ def _score(
         return
     if prepared.classes != settings["classes"]:
         raise SegShiftError(f"{target} has the classes {prepared.classes}, the model {settings['classes']}")
-    _check_patients(settings, results, target, prepared)
+    check_patients(settings, results, target, prepared)
     rows = []
     for split in scores.SPLITS:
         rows += scoring.score(checkpoints, prepared, target, split, find_device(device), asked)
     scores.write(file, rows)
     examples.write(file.with_suffix(".png"), rows, checkpoints[0], prepared, find_device(device))
-    for line in _lines(rows, target, asked):
+    for line in lines(rows, target, asked):
         print(line, flush=True)
 
 
@@ -131,7 +131,7 @@ def _scored(file: Path, checkpoints: list[inference.Checkpoint], prepared: Prepa
     )
 
 
-def _lines(rows: list[scores.Row], target: str, asked: Asked) -> Iterator[str]:
+def lines(rows: list[scores.Row], target: str, asked: Asked) -> Iterator[str]:
     """What is printed of a target: its means, and what a missed structure counted."""
     shown = [metric for metric in asked.metrics if metric != "iou" or asked.metrics != DEFAULT.metrics]
     for space in asked.spaces:
@@ -146,7 +146,7 @@ def _lines(rows: list[scores.Row], target: str, asked: Asked) -> Iterator[str]:
         yield f"{target}: a missed structure counts {span} mm for HD95 and ASSD, 0 for NSD"
 
 
-def _check_patients(settings: dict[str, Any], results: Results, target: str, prepared: Prepared) -> None:
+def check_patients(settings: dict[str, Any], results: Results, target: str, prepared: Prepared) -> None:
     """A patient that a model learned from, or that selected it, is in no test set.
 
     Raises:
