@@ -7,6 +7,7 @@ from typing import Any
 from segshift import modules
 from segshift.entries import AXES, BACKBONES, FILES, NAME, Config, Dataset, Entry, Training, as_list
 from segshift.errors import SegShiftError, unknown
+from segshift.identity import EXTERNAL
 from segshift.table_entries import check as check_tables
 
 
@@ -18,6 +19,7 @@ def check(config: Config) -> None:
             if not entry.planned:
                 _check_module(config, folder, name, entry)
     _check_references(config)
+    _check_external(config)
     _check_siblings(config)
     _check_evaluation(config)
     _check_training(config)
@@ -84,6 +86,29 @@ def _check_references(config: Config) -> None:
                 f"{config.folder}/datasets.yaml: {name}: unknown anatomy", dataset.anatomy, config.anatomies
             )
         known(f"datasets.yaml: {name}: form_of", dataset.form_of, "datasets")
+
+
+def _check_external(config: Config) -> None:
+    """A name is of one of our models or of somebody else's, and what theirs had seen is known by name."""
+    for folder, names in (("tunings", [EXTERNAL]), ("heads", [EXTERNAL]), ("backbones", config.external)):
+        for name in names:
+            if name in getattr(config, folder):
+                where = f"{config.folder}/{folder}.yaml: {name}"
+                raise SegShiftError(f"{where} names models that other tools made, see external.yaml")
+    for name, experiment in config.experiments.items():
+        for grid in experiment.grid if isinstance(experiment.grid, list) else [experiment.grid]:
+            theirs = {one in config.external for one in grid.get("backbone", ())}
+            theirs |= {one == EXTERNAL for axis in ("tuning", "head") for one in grid.get(axis, ())}
+            if len(theirs) > 1 or (True in theirs and set(grid.get("adapt", ["none"])) != {"none"}):
+                where = f"{config.folder}/experiments.yaml: {name}: models of external.yaml"
+                raise SegShiftError(
+                    f"{where} have a grid of their own, with tuning [{EXTERNAL}], head [{EXTERNAL}], no adapt"
+                )
+    for name, entry in config.external.items():
+        for dataset in entry.pretrained_on if isinstance(entry.pretrained_on, dict) else ():
+            if dataset not in config.datasets:
+                where = f"{config.folder}/external.yaml: {name}: pretrained_on: unknown dataset"
+                raise unknown(where, dataset, config.datasets)
 
 
 def _check_siblings(config: Config) -> None:

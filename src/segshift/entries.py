@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from segshift.errors import unknown
 from segshift.evaluation import Evaluation
+from segshift.identity import EXTERNAL
 from segshift.table_entries import TableEntry
 
 NAME = re.compile(r"[a-z0-9_]+")
@@ -177,6 +178,15 @@ class Training(Strict):
         return value
 
 
+class External(Strict):
+    """A model that another tool made, of which only masks are known: in a grid a backbone, whose tuning and
+    head are ``external``. ``trainable``: its parameters."""
+
+    trainable: int | None = Field(None, gt=0)
+    pretrained_on: dict[str, str] | Literal["unknown"]
+    planned: bool = False
+
+
 class Line(Strict):
     """``use`` applies to the cells that ``where`` describes; patterns such as ``dinov2_*`` are allowed."""
 
@@ -233,7 +243,15 @@ class Config(Strict):
     experiments: dict[str, Experiment]
     labels: dict[str, dict[str, str]]
     tables: dict[str, TableEntry] = {}  # none: a table an experiment
+    external: dict[str, External] = {}  # models that other tools made
     splits: dict[str, dict[str, Any]] = {}  # patients of each split, or `draw`: how many each will have
+
+    def name_external(self) -> None:
+        """Make external models choices on the axes."""
+        for name, entry in self.external.items():
+            self.backbones[name] = Backbone(module=EXTERNAL, image_size=1, planned=entry.planned)
+            self.tunings[EXTERNAL] = Tuning(module=EXTERNAL)
+            self.heads[EXTERNAL] = Head(module=EXTERNAL)
 
     @model_validator(mode="before")
     @classmethod
@@ -249,7 +267,7 @@ class Config(Strict):
 
 
 FILES = tuple(name for name in Config.model_fields if name not in ("folder", "splits"))
-OPTIONAL = ("tables",)  # files that a configuration may do without
+OPTIONAL = ("tables", "external")  # files that a configuration may do without
 AXES = {
     "source": "datasets",
     "target": "datasets",

@@ -133,6 +133,9 @@ class Grid:
 
     def pretrained_on(self, model: Model) -> dict[str, str] | str:
         """Datasets that the weights had seen: the union over all of them, or ``unknown``."""
+        if external := self.config.external.get(model.backbone):
+            known = external.pretrained_on
+            return known if known == "unknown" else dict.fromkeys(known, model.backbone)
         seen = [(name, self.config.weights[name].pretrained_on) for name in self.weights(model)]
         union = {dataset: name for name, datasets in seen if datasets != "unknown" for dataset in datasets}
         if model.backbone not in self.config.backbones:
@@ -184,7 +187,8 @@ class Grid:
     @cached_property
     def jobs(self) -> dict[str, Model]:
         """Models that can be made, by path."""
-        return {model.path: model for model in self.models() if not self.planned(model)}
+        made = (model for model in self.models() if not model.external)
+        return {model.path: model for model in made if not self.planned(model)}
 
     @cached_property
     def targets(self) -> dict[str, list[str]]:
@@ -199,8 +203,9 @@ class Grid:
 
     def scored(self, experiment: str) -> list[str]:
         """Paths of the models whose scores an experiment's table is made of, where they can be made."""
-        models = dict.fromkeys(model.path for model, _ in self.experiments[experiment].scores)
-        return [path for path in models if self.targets.get(path)]
+        models = dict.fromkeys(model for model, _ in self.experiments[experiment].scores)
+        external = {model.path for model in models if model.external and not self.planned(model)}
+        return [model.path for model in models if self.targets.get(model.path) or model.path in external]
 
     def datasets(self) -> list[str]:
         """Datasets that can be prepared."""
