@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from segshift import __version__, data_verbs, figure_verbs, grid_verbs, warm
+from segshift import __version__, data_verbs, exchange_verbs, figure_verbs, grid_verbs, warm
 from segshift.errors import SegShiftError
 
 Arguments = argparse.Namespace
@@ -104,6 +104,10 @@ def parser() -> argparse.ArgumentParser:
         sub = verb(name, text, _fit, _folder, _device)
         sub.add_argument("cell", nargs="+", help=CELL)
         sub.add_argument("--workers", type=int, default=0, help="processes that read slices")
+        text = "of several cells on one frozen backbone at most so many at once; no bit depends on it"
+        sub.add_argument("--heads", type=int, default=0, metavar="NUMBER", help=text)
+        text = "for workflows: of the cells those that FILE lists, as far as one pass serves several"
+        sub.add_argument("--row", type=Path, metavar="FILE", help=text)
     sub = verb("evaluate", "Score a model on its targets.", _evaluate, _folder, _config, _device)
     sub.add_argument("cell", help=CELL)
     sub.add_argument("target", nargs="*", help="default: those that the experiments name")
@@ -124,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path, help="a CSV file with the columns of config/published/runs.csv")
     sub.add_argument("--origin", default="published", metavar="NAME", help="whose (default: published)")
     sub.add_argument("--out", type=Path, metavar="FILE", help="list the imported runs here")
+    exchange_verbs.declare(verb, _measured, _folder, _config)
     _declare_compare(verb)
     verb("report", "Write report.html: one page with all of it.", _report, _folder, _config)
     figure_verbs.declare(verb, _folder, _config, _device)
@@ -292,8 +297,10 @@ def _prepare(arguments: Arguments) -> None:
 
 
 def _fit(arguments: Arguments) -> int:
-    options = (arguments.cell, arguments.results, arguments.device, arguments.workers)
-    return stage(arguments.verb).run(*options)
+    options = (arguments.results, arguments.device, arguments.workers, arguments.verb == "adapt")
+    if arguments.row:
+        return stage("row").run(arguments.cell, arguments.row, *options, arguments.heads)
+    return stage("train").run(arguments.cell, *options, arguments.heads)
 
 
 def _evaluate(arguments: Arguments) -> None:

@@ -54,8 +54,9 @@ class Reading:
         failures = {model: self._failure(model) for model in wanted if not self._finished(model)}
         found = Tracked({}, {}, failures, [model for model in finished if self._is_outdated(model)])
         for model in finished:
-            known = self._known[model] = self._known.get(model) or _known(model, runs[model])
-            found.trainable[model] = known.trainable
+            known = self._known[model] = self._known.get(model) or _known(model, runs[model], self.grid)
+            if known.trainable is not None:
+                found.trainable[model] = known.trainable
             if known.head is not None:
                 found.heads[model] = known.head
             if known.budget:
@@ -212,15 +213,18 @@ def _some(paths: list[str]) -> str:
 
 
 class Known(NamedTuple):
-    """How many parameters of a model are trained, and how many of them are the head's, if that is tracked; of
-    an adapted one, whose labels of the target it looked at."""
+    """How many parameters of a model are trained (None: nobody says), and how many of them are the head's, if
+    that is tracked; of an adapted one, whose labels of the target it looked at."""
 
-    trainable: int
+    trainable: int | None
     head: int | None
     budget: str | None
 
 
-def _known(model: Model, run: Run) -> Known:
+def _known(model: Model, run: Run, grid: Grid) -> Known:
+    if model.external:
+        entry = grid.config.external.get(model.backbone)
+        return Known(entry.trainable if entry else None, None, None)
     head, budget = run.data.params.get("trainable_head"), run.data.tags.get(LABELLED)
     try:
         return Known(int(run.data.params["trainable"]), None if head is None else int(head), budget)

@@ -185,7 +185,8 @@ class Syncer:
             self._picture(run, file, f"test/{file.stem}", 0, record.get("started") or 1)
 
     def _record(self, run: str, record: dict[str, Any], ended: int) -> None:
-        self.store.log(run, parameters=record["parameters"])
+        known = {name: value for name, value in record["parameters"].items() if value is not None}
+        self.store.log(run, parameters=known)
         self._tag(
             run, {f"segshift.{k}": str(record[k]) for k in ("settings", "code", "device") if k in record}
         )
@@ -268,6 +269,11 @@ def describe(grid: Grid, model: Model) -> str:
     if model.adapt:
         text += f", adapted to **{label('target')}** by {label('adapt')}"
     return f"{text}, seed {model.seed}.\n\n`runs/{model.path}`"
+
+
+def sent(folder: Path, known: dict[str, Any] | None) -> bool:
+    """Whether MLflow was sent a model's files as they are now, by what is remembered of it."""
+    return known is not None and _stamps(folder).items() <= known["stamps"].items()
 
 
 def _stamps(folder: Path) -> dict[str, list[int]]:

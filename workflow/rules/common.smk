@@ -19,7 +19,8 @@ try:
 except SegShiftError as error:
     raise WorkflowError(str(error)) from None
 
-# One folder per trained cell; an adapted model lies below its cell and looks the same.
+# One folder per trained cell; an adapted model lies below its cell and looks the same. What another tool made has
+# the tuning `external` and is made by no rule: its scores are there (`segshift score`), or missing.
 RUN = "results/runs/{source}/{backbone}/{tuning}/{head}/{seed}"
 ADAPTED = f"{RUN}/{{adapt}}/{{target}}"
 
@@ -27,7 +28,7 @@ ADAPTED = f"{RUN}/{{adapt}}/{{target}}"
 wildcard_constraints:
     source="[a-z0-9_]+",
     backbone="[a-z0-9_]+",
-    tuning="[a-z0-9_]+",
+    tuning="(?!external/)[a-z0-9_]+",
     head="[a-z0-9_]+",
     seed="[0-9]+",
     adapt="[a-z0-9_]+",
@@ -36,7 +37,7 @@ wildcard_constraints:
     weights="[a-z0-9_]+",
     experiment="(?!table_)[a-z0-9_]+",
     origin="[a-z0-9_]+",
-    model="([a-z0-9_]+/){4}[0-9]+(/[a-z0-9_]+/[a-z0-9_]+)?",
+    model="(?!([a-z0-9_]+/){2}external/)([a-z0-9_]+/){4}[0-9]+(/[a-z0-9_]+/[a-z0-9_]+)?",
 
 
 # settings.yaml of every dataset and model. Only a file whose content changed is rewritten: its mtime says what

@@ -42,7 +42,7 @@ def _about(facts: Facts, links: Links, model: Model) -> str:
     best = record.get("best", {})
     told = [
         f'<a href="#{anchors.row(key(model))}">{escape(facts.row(key(model)))}</a>',
-        f"{counted(facts.tracked.trainable[model])} trainable parameters",
+        f"{counted(count)} trainable parameters" if (count := facts.tracked.trainable.get(model)) else "",
         f"{rounded(record['device_seconds'], 1)} device-seconds" if "device_seconds" in record else "",
         f"epoch {best['epoch']} of {record['epochs']} kept" if {"epoch"} <= best.keys() else "",
         f"labelled patients of the target: {escape(facts.tracked.budgets.get(model, ''))}"

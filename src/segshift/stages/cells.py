@@ -87,11 +87,13 @@ def _row(expanded: Grid, results: Results, model: Model, targets: list[str]) -> 
     waiting = [target for target in targets if expanded.planned(model, target)]
     note = f"no score yet on {', '.join(waiting)}, planned" if waiting else ""
     folder = results.run(model.path)
-    missing = [name for name in DONE if not (folder / name).exists()]
+    needed = DONE[1:] if model.external else DONE  # of another tool's model there is no checkpoint
+    missing = [name for name in needed if not (folder / name).exists()]
     if not missing:
-        older = "made by older code" if outdated(folder, expanded.settings(model)) else ""
+        known = None if model.external else expanded.settings(model)
+        older = "made by older code" if known and outdated(folder, known) else ""
         return Row(model.path, None, "done", "; ".join(filter(None, [older, note])))
-    if len(missing) < len(DONE):
+    if len(missing) < len(needed):
         note = "; ".join(filter(None, [f"lacks {', '.join(missing)}", note]))
     return Row(model.path, None, "missing", note)
 

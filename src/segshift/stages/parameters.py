@@ -45,7 +45,7 @@ def run(config: str, results: Results, cells: list[str], options: Options) -> No
     models = [parse(grid, path) for path in paths]
     if not cells:
         shown = [name for name, one in grid.config.experiments.items() if one.in_all]
-        models = [model for model in grid.models(shown) if not model.adapt and not _waiting(grid, model)]
+        models = [one for one in grid.models(shown) if not (one.adapt or one.external or _waiting(grid, one))]
     chosen: dict[tuple[str, int, int], Named] = {}
     for model in models:
         if waiting := _waiting(grid, model):

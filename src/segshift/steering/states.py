@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segshift import slurm, tracking
+from segshift.errors import SegShiftError
 from segshift.grid import Grid, Model
 from segshift.paths import Results
 from segshift.settings import digest, read_settings
@@ -77,6 +78,8 @@ class States:
             return State("planned", f"{', '.join(planned)} planned")
         folder, verb = self.results.run(path), "adapt" if model.adapt else "train"
         files = _files(folder)
+        if told := _made_elsewhere(model, folder, files):
+            return told
         trained = "model.ckpt" in files and self._record(path, files) is not None
         seconds = float(self.records[path].get("device_seconds", 0)) if trained else 0.0
         if working := self._working(path, folder, files, verb, trained, seconds):
@@ -194,6 +197,19 @@ class States:
             header, first = (next(stream, "").rstrip("\n").split(",") for _ in range(2))
         named = dict(zip(header, first, strict=False))
         return named.get("checkpoint") == "model" and named.get("model") != mine
+
+
+def _made_elsewhere(model: Model, folder: Path, files: Mapping[str, os.DirEntry]) -> State | None:
+    """The state of a model of which nothing but scores can be here: another tool's, or another site's."""
+    if model.external and "scores.csv" not in files:
+        return State("planned", "segshift score brings its masks' scores")
+    if "model.ckpt" in files or not {"run.json", "scores.csv"} <= files.keys():
+        return None
+    try:
+        origin = (tracking.read_record(folder) or {}).get("origin")
+    except SegShiftError:
+        return None
+    return State("done", f"its scores are {origin}") if origin else None
 
 
 def _stopped(seen: Glance, folder: Path, spent: float, log: str | None) -> State:

@@ -1,0 +1,242 @@
+"""Masks that other tools made: found by name, laid on the grids that scores are made on, and scored.
+
+A mask may lie on the raw grid (the image's, in any orientation) or on the prepared one. From the raw grid it
+comes to the prepared one by the steps that took the true labels there; from the prepared grid to the raw one
+as our own predictions do, see ``raw_grid.py``.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+
+from segshift import raw_labels
+from segshift.errors import SegShiftError
+from segshift.evaluation import Asked
+from segshift.layers import canvas, scans
+from segshift.measuring import counted, measured
+from segshift.preparation import cases, steps
+from segshift.prepared import Prepared, VolumeInfo
+from segshift.raw_grid import RawGrid
+from segshift.scores import Row
+from segshift.splits import LOADER
+from segshift.volumes import Volume, integers
+
+APART = 0.05  # voxels between two grids that are one: NIfTI stores an affine as float32
+LISTED = 10  # names in an error
+INTENSITY = ("min_max", "n4", "percentile", "skull_strip", "z")  # steps that move no voxel and no label
+
+
+class Mask(NamedTuple):
+    """A mask on the grids that are asked for: class indices uint8 [z, y, x]."""
+
+    prepared: np.ndarray
+    native: np.ndarray | None
+
+
+def file_name(volume: str) -> str:
+    """The name of a volume's files, without ending: its id with letters, digits, ``_``, ``-`` and ``.``."""
+    return re.sub(r"[^\w.-]", "_", volume, flags=re.ASCII)
+
+
+def find(folder: Path, volumes: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """The mask of each volume, by its id, and names of masks that are of none of them.
+
+    Raises:
+        SegShiftError: there is no such folder, masks are missing, or a volume has two; all are named.
+    """
+    if not folder.is_dir():
+        raise SegShiftError(f"there is no folder {folder}")
+    there: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith(".") and (end := canvas.suffix(file, canvas.MASKS)):
+            there.setdefault(file.name[: -len(end)], []).append(file)
+    names = {file_name(volume): volume for volume in volumes}
+    if len(names) < len(volumes):
+        raise SegShiftError(f"two volumes have the same file name: {_some(sorted(volumes))}")
+    extra = [file.name for name in sorted(there.keys() - names.keys()) for file in there[name]]
+    if missing := [name for name in names if name not in there]:
+        more = f"; masks of no such volume are there: {_some(extra)}" if extra else ""
+        endings = ", ".join(canvas.MASKS)
+        raise SegShiftError(
+            f"{folder}: {len(missing)} of {len(names)} masks are missing: {_some(missing)} ({endings}){more}"
+        )
+    for name in names:
+        if len(there[name]) > 1:
+            raise SegShiftError(
+                f"{folder}: {' and '.join(file.name for file in there[name])} are one volume's"
+            )
+    return {volume: there[name][0] for name, volume in names.items()}, extra
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def settings_of(prepared: Prepared) -> dict[str, Any]:
+    """What a dataset was prepared from."""
+    return yaml.load(prepared.manifest["settings"], LOADER)
+
+
+# ---- from a file to the grids ------------------------------------------------------------------------------
+
+
+def read(file: Path, volume: VolumeInfo, settings: Mapping[str, Any], native: bool, raw: bool) -> Mask:
+    """A mask on the prepared grid and, if asked, on the raw one.
+
+    Args:
+        file: NIfTI, MGZ, NRRD or MetaImage; its axes may run in any order and direction.
+        volume: which it is of.
+        settings: of the prepared dataset.
+        native: the raw grid is asked for too.
+        raw: its numbers are those of the raw label files, not class indices.
+
+    Raises:
+        SegShiftError: it cannot be read, lies on another grid, or holds a number that is no class.
+    """
+    array, affine = scans.load(file, None)
+    label = integers(array, str(file))
+    try:
+        label = cases.map_labels(label, dict(settings)) if raw else _classes(label, settings["classes"])
+    except SegShiftError as error:
+        raise SegShiftError(f"{file}: {error}") from None
+    shape = (volume.slices, *volume.shape)
+    on_prepared = laid_on(label, affine, volume.affine, shape)
+    on_raw = laid_on(label, affine, volume.raw_affine, volume.raw_shape)
+    if on_prepared is None and on_raw is None:
+        raise SegShiftError(
+            f"{file}: it does not lie on its image's voxels: it has {_size(label.shape)}, the raw image "
+            f"{_size(volume.raw_shape)} and the prepared one {_size(shape)} (slices, rows, columns), or "
+            "it is turned or moved against both"
+        )
+    try:
+        prepared = _forward(on_raw, volume, settings) if on_prepared is None else on_prepared
+        if native and on_raw is None:
+            on_raw = _backward(on_prepared, volume, len(settings["classes"]))
+    except SegShiftError as error:
+        raise SegShiftError(f"{file}: {error}") from None
+    return Mask(prepared, on_raw if native else None)
+
+
+def _classes(label: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    for value in (label.min(), label.max()):
+        if not 0 <= value < len(classes):
+            listed = ", ".join(f"{index} {name}" for index, name in enumerate(classes))
+            raise SegShiftError(f"the mask holds the value {value}, which is no class; known: {listed}")
+    return label.astype(np.uint8)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def laid_on(
+    label: np.ndarray, affine: np.ndarray, grid: np.ndarray, shape: Sequence[int]
+) -> np.ndarray | None:
+    """An array in the order and directions of a grid's axes; None where its voxels are not that grid's.
+
+    Args:
+        label: of three axes.
+        affine: from its indices to mm.
+        grid: from the grid's indices to mm.
+        shape: the grid's.
+    """
+    try:
+        matrix = np.linalg.inv(affine) @ grid  # the grid's indices -> the array's
+    except np.linalg.LinAlgError:
+        return None
+    turned = np.rint(matrix[:3, :3])
+    order = np.abs(turned).argmax(0)  # the array's axis along each of the grid's
+    if sorted(order) != [0, 1, 2] or np.abs(turned).sum() != 3:
+        return None
+    if tuple(label.shape[axis] for axis in order) != tuple(shape):
+        return None
+    back = [turned[axis, own] < 0 for own, axis in enumerate(order)]
+    exact = np.zeros((3, 4))
+    exact[:, :3] = turned
+    for axis, is_back in zip(order, back, strict=True):
+        exact[axis, 3] = label.shape[axis] - 1 if is_back else 0
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij")).reshape(4, -1)
+    if not np.abs((matrix[:3] - exact) @ corners).max() <= APART:
+        return None
+    flips = tuple(slice(None, None, -1) if is_back else slice(None) for is_back in back)
+    return np.ascontiguousarray(label.transpose(order)[flips])
+
+
+def _forward(label: np.ndarray, volume: VolumeInfo, settings: Mapping[str, Any]) -> np.ndarray:
+    """From the raw to the prepared grid, by the steps that the true labels went through."""
+    size = label.size
+    image = (np.arange(size, dtype=np.float32) / max(size - 1, 1)).reshape(label.shape)  # any that varies
+    spacing = tuple(np.linalg.norm(volume.raw_affine[:3, :3], axis=0).tolist())
+    made = Volume(image, label, spacing, volume.raw_affine)
+    for step in settings.get("preprocess") or []:
+        if steps.parse(step)[0] not in INTENSITY:
+            made = steps.apply_one(made, step)
+    same = made.label.shape == (volume.slices, *volume.shape)
+    if not same or not np.allclose(made.affine, volume.affine, rtol=1e-9, atol=1e-6):
+        raise SegShiftError(
+            "a step of its dataset moves voxels by what the image shows, so that a raw mask cannot follow; "
+            "make masks on the prepared grid: segshift export-dataset"
+        )
+    return made.label.astype(np.uint8)
+
+
+def _backward(label: np.ndarray, volume: VolumeInfo, classes: int) -> np.ndarray:
+    """From the prepared to the raw grid."""
+    grid = RawGrid(volume.affine, label.shape, volume.raw_affine, volume.raw_shape)
+    sure = 1e4 * torch.eye(classes)  # a softmax of these is 0 or 1
+    for one in label:
+        grid.add(sure[torch.from_numpy(one).long()].permute(2, 0, 1)[None])
+    return grid.labels()
+
+
+# ---- scores ------------------------------------------------------------------------------------------------
+
+
+def score(
+    found: Mapping[str, Path], prepared: Prepared, target: str, split: str, asked: Asked, raw: bool = False
+) -> list[Row]:
+    """Rows of a split, as ``evaluate`` writes them; without losses, for a mask has none.
+
+    Args:
+        found: the mask of each volume, by its id.
+        prepared: the target.
+        target: its name.
+        split: whose volumes they are.
+        asked: what is computed.
+        raw: the masks' numbers are those of the raw label files.
+
+    Raises:
+        SegShiftError: a mask does not fit, see ``read``; or raw labels were not kept.
+    """
+    settings, native = settings_of(prepared), "native" in asked.spaces
+    made, total = [], hashlib.sha256()
+    for volume in prepared.volumes(split):
+        mask = read(found[volume.id], volume, settings, native, raw)
+        total.update(f"{volume.id} {mask.prepared.shape}\n".encode() + mask.prepared.tobytes())
+        made += _rows(mask, volume, prepared, (target, split, "model", volume.id, volume.patient), asked)
+    digest = total.hexdigest()[:16]
+    return [Row(*common, model=digest, **cells) for common, cells in made]
+
+
+def _rows(
+    mask: Mask, volume: VolumeInfo, prepared: Prepared, common: tuple[str, ...], asked: Asked
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The first six cells of each row, and the others but the digest of the masks."""
+    names, split = prepared.classes[1:], common[1]
+    truth, spacing = prepared.volume(split, volume.id)[1], volume.spacing
+    spaces = {"prepared": (truth, mask.prepared, spacing, prepared.sha256)}
+    if mask.native is not None:
+        truth = raw_labels.read(prepared, split, volume.id)
+        spacing = np.linalg.norm(volume.raw_affine[:3, :3], axis=0).tolist()
+        spaces["native"] = (truth, mask.native, spacing, raw_labels.digest(prepared))
+    for space, (truth, label, spacing, data) in spaces.items():
+        cells = measured(counted(truth, label, len(prepared.classes)), asked, truth, label, spacing)
+        for name, one in zip(names, cells, strict=True):
+            yield (*common, name), {**one, "loss": None, "data": data[:16], "space": space}
