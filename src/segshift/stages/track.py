@@ -15,9 +15,10 @@ from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
 from segshift.mlflow_store import Gone, Store, StoreError
 from segshift.paths import Results
-from segshift.syncing import Syncer
+from segshift.syncing import Syncer, sent
 
 VARYING = ("source", "backbone", "tuning", "head", "adapt", "target")  # what tells rows of a ranking apart
+NAMED = 3  # models in a sentence
 
 
 def run(
@@ -49,7 +50,10 @@ def run(
     if follow:
         _follow(tracker, results, every)
     else:
-        tracker.tick()
+        try:
+            tracker.tick()
+        except StoreError as error:
+            raise SegShiftError(f"{error}{tracker.waiting()}") from error
         where = tracking.shown(tracker.uri)
         print(f"tracked {len(tracker.tracked)} models in {where}, {tracker.changed} of them new or changed")
     if out:
@@ -65,7 +69,8 @@ def _follow(tracker: "Tracker", results: Results, every: float) -> None:
             try:
                 tracker.tick()
             except SegShiftError as error:
-                print(f"will try again: {error}", flush=True)
+                waiting = tracker.waiting() if isinstance(error, StoreError) else ""
+                print(f"will try again: {error}{waiting}", flush=True)
         tracker.tick()
 
 
@@ -105,6 +110,17 @@ class Tracker:
                 self._remember(key, cursors)
         if failed:
             raise SegShiftError("could not be tracked: " + "; ".join(failed))
+
+    def waiting(self) -> str:
+        """What MLflow does not have as it is on disk, as the end of a sentence; empty if there is nothing."""
+        key = tracking.key(self.results, self.uri)
+        known = read(self.results.tracking / "cursors.json").get(key, {}).get("models", {})
+        with_journal = [m.path for m in self.models if (self.results.run(m.path) / "journal").is_dir()]
+        missing = [path for path in with_journal if not sent(self.results.run(path), known.get(path))]
+        if not missing:
+            return ""
+        named = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
+        return f"; not tracked yet, and kept on disk: {len(missing)} of {len(with_journal)} models ({named})"
 
     def _sync(self, syncer: Syncer) -> list[str]:
         """Sync every model; sentences about those whose files are damaged."""
