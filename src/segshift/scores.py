@@ -6,6 +6,7 @@ asked for adds columns, and with native scores rows, see ``docs/metrics.md``.
 """
 
 import csv
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, astuple, dataclass, fields
@@ -15,6 +16,7 @@ from segshift.errors import SegShiftError, unknown
 from segshift.measures import METRICS, SPACES, SURFACES, key, smoothed
 
 SPLITS = ("validation", "test")
+SECONDS = "seconds.json"  # beside the score files of a model
 WHOLE = "all"  # the class of rows that hold a volume's loss
 
 
@@ -98,6 +100,28 @@ def read(file: Path) -> list[Row]:
             return [_row(file, header, number, cells) for number, cells in enumerate(reader, 2)]
     except FileNotFoundError:
         raise SegShiftError(f"the score file {file} is missing") from None
+
+
+def write_seconds(folder: Path, target: str, seconds: float) -> None:
+    """Note what a target's scoring took; not in its score file, which is the same on every machine.
+
+    Args:
+        folder: a model's.
+        target: that was scored.
+        seconds: on its device, with the loading of the model for the first target of a process.
+    """
+    file = folder / "scores" / SECONDS
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(read_seconds(folder) | {target: round(seconds, 3)}) + "\n")
+    part.replace(file)
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """What the scoring of each target took; empty where nobody noted it, and no number hangs on it."""
+    try:
+        return json.loads((folder / "scores" / SECONDS).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def check_columns(file: Path, header: tuple[str, ...]) -> None:

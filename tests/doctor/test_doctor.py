@@ -143,7 +143,8 @@ def test_what_site_names_is_there_or_not(tmp_path, command):
     good = "all: {slurm_partition: gpu, slurm_account: lab}\ntrain: {gpu_model: a100}\n"
     found = site(tmp_path, good)
     assert {one.state for one in found} == {"ok"}
-    assert one(found, "ok", "partitions cpu, gpu") and one(found, "ok", "slurm_account lab is yours")
+    assert "docs/cluster.md" in one(found, "ok", "partitions cpu, gpu").to_do
+    assert one(found, "ok", "slurm_account lab is yours")
     bad = "all: {slurm_partition: cpu, slurm_account: physics}\n"
     bad += "prepare: {slurm_partition: big}\ntrain: {slurm_partition: gpu, gpu_model: h100}\n"
     bad += "evaluate: {mem_mb: 100000}\n"
@@ -161,7 +162,9 @@ def test_a_site_without_words_and_slurm_that_does_not_answer(tmp_path, command):
     found = site(tmp_path, "{}\n")
     assert [one.state for one in found].count("note") == 4  # a line a rule: Slurm's default partition
     command("sinfo", "echo unable to contact slurm controller >&2; exit 1")
-    assert one(site(tmp_path, "{}\n"), "note", "unable to contact slurm controller")
+    assert (
+        "docs/cluster.md" in one(site(tmp_path, "{}\n"), "note", "unable to contact slurm controller").to_do
+    )
     assert one(site(tmp_path, "all: {slurm_partition: x}\n"), "fix", "unable to contact slurm controller")
     with pytest.raises(SegShiftError, match="unknown rule 'tran'; did you mean 'train'"):
         site(tmp_path, "tran: {gpu: 1}\n")

@@ -231,6 +231,8 @@ def test_one_target_that_fails_does_not_stop_the_others(damaged, capsys):
     assert "test.h5 cannot be read" in sentence
     assert "missing: no " in sentence
     assert [file.name for file in (folder / "scores").glob("*.csv")] == ["a.csv"]
+    assert scores.read_seconds(folder).keys() == {"a"}
+    assert scores.read_seconds(folder)["a"] > 0
     assert not (folder / "scores.csv").exists()
 
 

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from segshift import scores
 from segshift.grid import Model
 from segshift.steering import budget
-from segshift.steering.costs import LEVELS, PROBE, Costs, _median_without, epochs
+from segshift.steering.costs import LEVELS, PROBE, Costs, Scoring, _median_without, epochs
 
 UNET, OTHER = "one/unet/full/own/0", "one/other/full/own/0"
 TWO, TWO_OTHER = "two/unet/full/own/0", "two/other/full/own/0"
@@ -44,7 +45,7 @@ def test_errors_are_those_of_pricing_finished_cells_by_the_others(made):
     assert found.price(Model.parse(TWO)).seconds == 2.5 * 500
     # Nobody else is like `other`; of any kind: 2 by the median of 3 and 4, 3 by that of 2 and 4, 4 by 2.5.
     by_any = math.sqrt(((3.5 / 2 - 1) ** 2 + (3 / 3 - 1) ** 2 + (2.5 / 4 - 1) ** 2) / 3)
-    assert found._errors[ANY] == pytest.approx(by_any)
+    assert found.training.errors[ANY] == pytest.approx(by_any)
     total = found.total([Model.parse(TWO), Model.parse(TWO_OTHER)])
     # Both are priced by their own kind, with the error of that level; two kinds err apart from each other.
     assert total.error == pytest.approx(by_same * math.sqrt(1250**2 + 4000**2))
@@ -157,4 +158,40 @@ def test_nothing_to_plan(made, capsys):
     for path in (UNET, OTHER, TWO, TWO_OTHER, ADAPTED):
         made.finish(path)
     assert made.run("plan") == 0
-    assert capsys.readouterr().out == "nothing is to be trained\n"
+    assert capsys.readouterr().out == "nothing is to be trained or scored\n"
+
+
+def test_scoring_is_priced_by_the_slices_of_all_targets(made, capsys):
+    made.prepare()
+    made.finish(UNET)
+    assert made.run("plan") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"\nscoring +4 +\?  nothing is known\n", said)
+    assert "\nall: 4 cells, 4 to score, " in said
+    assert "the scoring of 4 models is not in it: no finished one noted what it took" in said
+    folder = made.results.run(UNET)
+    scores.write_seconds(folder, "one", 400.0)  # 100 slices of validation, and 100 of test
+    scores.write_seconds(folder, "two", 200.0)  # 50 and 50: 2 s each
+    grid, records = made.grid, {UNET: {"device_seconds": 2000.0, "epochs": 10}}
+    found = Costs(grid, made.results, records)
+    one = found.price(Scoring(Model.parse(ADAPTED)))  # on `two`, after `one` again where its grid says so
+    slices = sum(2 * {"one": 100, "two": 50}[name] for name in grid.targets[ADAPTED])
+    assert (one.seconds, one.level, one.count) == (2.0 * slices, SAME, 1)
+    total = found.total([Model.parse(TWO), Scoring(Model.parse(TWO))])
+    assert (total.seconds, total.unpriced, total.unscored) == (2.0 * 50 * 10 + 600.0, 0, 0)
+
+
+def test_a_model_that_is_trained_costs_only_its_scoring(made, capsys):
+    made.prepare()
+    for path in (UNET, OTHER, TWO, TWO_OTHER, ADAPTED):
+        made.finish(path, scored=path != TWO)
+    scores.write_seconds(made.results.run(UNET), "one", 4800.0)
+    made.log(TWO, "evaluate", "Traceback\nRuntimeError: no memory\n")
+    assert made.run("plan", "--budget", "1h", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["cells"] == []
+    assert [(one["cell"], one["seconds"]) for one in content["scorings"]] == [(TWO, 24.0 * 300)]
+    assert [(one["table"], one["own"]["seconds"], one["had"]) for one in content["tables"]] == [
+        ("adapted", 0.0, True),
+        ("shift", 7200.0, False),
+    ]

@@ -74,10 +74,11 @@ def slurm(defaults: Path, own: Path) -> Iterable[Finding]:
         partitions = parse(ask(["sinfo", "--noheader", f"--format={FIELDS}"]))
     except SegShiftError as error:
         wanted = any(key.startswith("slurm_") for one in known.values() for key in one)
-        to_do = "without it, `snakemake` runs on this machine; `snakemake --profile slurm` does not"
+        to_do = "`snakemake` runs on this machine; `snakemake --profile slurm` needs it: docs/cluster.md"
         yield Finding("fix" if wanted else "note", "slurm", str(error), to_do)
         return
-    yield Finding("ok", "slurm", f"partitions {', '.join(sorted(partitions))}")
+    to_do = "snakemake --profile slurm: docs/cluster.md"
+    yield Finding("ok", "slurm", f"partitions {', '.join(sorted(partitions))}", to_do)
     for rule, needs in known.items():
         yield from _rule(f"site.yaml: {rule}", needs, partitions)
     yield from _accounts({one["slurm_account"] for one in known.values() if "slurm_account" in one})

@@ -5,6 +5,7 @@ option asks for it. A target that was scored with the same weights and data, and
 is not computed again. When one target fails the others go on.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def run(
     Raises:
         SegShiftError: a target failed; names them all. What could be scored is there.
     """
+    started = time.monotonic()
     results, path = locate(cell, root)
     folder = results.run(path)
     settings = read_settings(folder)
@@ -56,10 +58,12 @@ def run(
     failed = {}
     for target in targets:
         try:
-            _score(target, folder, settings, results, checkpoints, device, asked)
+            if _score(target, folder, settings, results, checkpoints, device, asked):
+                scores.write_seconds(folder, target, time.monotonic() - started)
         except Exception as error:  # one target's trouble must not cost the others
             failed[target] = error
             print(f"{target}: {type(error).__name__}: {error}", flush=True)
+        started = time.monotonic()
     if failed:
         for target, error in failed.items():
             if not isinstance(error, SegShiftError):
@@ -95,13 +99,13 @@ def _score(
     checkpoints: list[inference.Checkpoint],
     device: str,
     asked: Asked,
-) -> None:
-    """Score one target, unless that was done with these weights and this data, and nothing is missing."""
+) -> bool:
+    """Score one target; False if that was done with these weights and this data, and nothing is missing."""
     prepared = Prepared(results.data(target))
     file = folder / "scores" / f"{target}.csv"
     if _scored(file, checkpoints, prepared, asked):
         print(f"{target}: was scored before", flush=True)
-        return
+        return False
     if prepared.classes != settings["classes"]:
         raise SegShiftError(f"{target} has the classes {prepared.classes}, the model {settings['classes']}")
     check_patients(settings, results, target, prepared)

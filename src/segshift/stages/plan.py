@@ -14,12 +14,9 @@ from segshift.paths import Results
 from segshift.steering import budget as budgets
 from segshift.steering import overview
 from segshift.steering.budget import Offer
-from segshift.steering.costs import PROBE, SAME, Costs, Total, hours, kind
+from segshift.steering.costs import PROBE, SAME, Costs, Scoring, Total, Work, hours, kind
 
-ABOUT = (
-    "Hours are those of one device, as finished cells took them on theirs; evaluation, whose time nobody "
-    "records, is not in them."
-)
+ABOUT = "Hours are those of one device, as finished cells took them on theirs."
 
 
 def run(
@@ -48,17 +45,17 @@ def run(
     expanded = grid.read(config)
     allowed = budgets.seconds(budget) if budget else None
     seen = overview.look(expanded, results, experiments)
-    to_do, costs = seen.to_do, seen.costs
+    to_do, to_score, costs = seen.to_do, seen.to_score, seen.costs
     if probe:
         _probe(expanded, results, costs, to_do)
     offers = []
     if allowed is not None:
-        needed = budgets.needs(expanded, list(seen.experiments), to_do)
+        needed = budgets.needs(expanded, list(seen.experiments), [*to_do, *to_score])
         offers = list(budgets.offers(needed, costs, allowed, not listed))
     if as_json:
-        print(json.dumps(_document(costs, to_do, offers), indent=1))
+        print(json.dumps(_document(costs, to_do, to_score, offers), indent=1))
     else:
-        print("\n".join(_lines(expanded, costs, to_do)))
+        print("\n".join(_lines(costs, to_do, to_score)))
         if budget:
             print("\n".join(_bought(expanded, offers, budget, listed)))
 
@@ -86,9 +83,9 @@ def _kinds(models: Iterable[Model]) -> dict[tuple, list[Model]]:
     return found
 
 
-def _lines(expanded: Grid, costs: Costs, to_do: list[Model]) -> Iterable[str]:
-    if not to_do:
-        yield "nothing is to be trained"
+def _lines(costs: Costs, to_do: list[Model], to_score: list[Scoring]) -> Iterable[str]:
+    if not (to_do or to_score):
+        yield "nothing is to be trained or scored"
         return
     rows = [("", "cells", "device-hours", "from")]
     for own, models in _kinds(to_do).items():
@@ -98,13 +95,19 @@ def _lines(expanded: Grid, costs: Costs, to_do: list[Model]) -> Iterable[str]:
         if price and price.level != PROBE:
             basis = f"{price.count} finished of {price.level}"
         rows.append((name, str(len(models)), _hours(costs.total(models)), basis))
+    if to_score:
+        scoring = costs.total(to_score)
+        basis = "finished scorings" if scoring.seconds else "nothing is known"
+        rows.append(("scoring", str(len(to_score)), _hours(scoring), basis))
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     for name, number, time, basis in rows:
         yield f"{name:{widths[0]}}  {number:>{widths[1]}}  {time:>{widths[2]}}  {basis}".rstrip()
-    total = costs.total(to_do)
-    yield f"\nall: {len(to_do)} cells, {_hours(total)} device-hours"
+    total = costs.total([*to_do, *to_score])
+    yield f"\nall: {len(to_do)} cells, {len(to_score)} to score, {_hours(total)} device-hours"
     if total.unsure:
         yield f"of {total.unsure} cells it is not known how wrong that may be"
+    if total.unscored:
+        yield f"the scoring of {total.unscored} models is not in it: no finished one noted what it took"
     if unprepared := sorted({one.dataset for one in to_do if not costs.slices(one.dataset)}):
         yield f"not prepared, so taken for as large as the others: {', '.join(unprepared)}"
     yield ABOUT
@@ -128,15 +131,19 @@ def _bought(expanded: Grid, offers: list[Offer], budget: str, listed: bool) -> I
 
 
 def _hours(total: Total) -> str:
-    if total.unpriced and not total.seconds:
+    if not total.seconds and (total.unpriced or total.unscored):
         return "?"
     said = hours(total.seconds) + (f" ± {hours(total.error)}" if total.error else "")
     return said + (f" + {total.unpriced} cells" if total.unpriced else "")
 
 
-def _document(costs: Costs, to_do: list[Model], offers: list[Offer]) -> dict:
-    cells = []
-    for model in to_do:
-        price = costs.price(model)
-        cells.append({"cell": model.path, **(asdict(price) if price else {"seconds": None})})
-    return {"cells": cells, "total": asdict(costs.total(to_do)), "tables": [asdict(one) for one in offers]}
+def _document(costs: Costs, to_do: list[Model], to_score: list[Scoring], offers: list[Offer]) -> dict:
+    cells = [{"cell": model.path, **_priced(costs, model)} for model in to_do]
+    scored = [{"cell": one.model.path, **_priced(costs, one)} for one in to_score]
+    total = asdict(costs.total([*to_do, *to_score]))
+    return {"cells": cells, "scorings": scored, "total": total, "tables": [asdict(one) for one in offers]}
+
+
+def _priced(costs: Costs, work: Work) -> dict:
+    price = costs.price(work)
+    return asdict(price) if price else {"seconds": None}

@@ -1,12 +1,13 @@
 """Which tables can be had for a number of device-hours."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from segshift.errors import SegShiftError
 from segshift.grid import Grid, Model
-from segshift.steering.costs import Costs, Total
+from segshift.steering.costs import Costs, Scoring, Total, Work
 from segshift.tables import plan
 
 HOURS = {"m": 1 / 60, "min": 1 / 60, "h": 1.0, "d": 24.0}
@@ -34,20 +35,27 @@ def seconds(text: str) -> float:
     return float(match[1]) * HOURS[match[2] or "h"] * 3600
 
 
-def needs(grid: Grid, experiments: Collection[str], to_do: Collection[Model]) -> dict[str, set[Model]]:
-    """Tables that `all` builds of these experiments alone, with the cells that are still to be made for each.
+def needs(grid: Grid, experiments: Collection[str], to_do: Collection[Work]) -> dict[str, set[Work]]:
+    """Tables that `all` builds of these experiments alone, with what is still to be made for each.
 
     The workflow builds a table when every cell of its experiments is tracked.
     """
-    entries, left = grid.config.tables, set(to_do)
+    entries = grid.config.tables
+    left: dict[Model, set[Work]] = defaultdict(set)
+    for work in to_do:
+        left[work.model if isinstance(work, Scoring) else work].add(work)
     names = {name: entries[name].experiments if entries else [name] for name in plan.names(grid)}
     names = {name: own for name, own in names.items() if set(own) <= set(experiments)}
-    of = {one: left & set(grid.models([one])) for own in names.values() for one in own}
+    of = {
+        one: set().union(*(left[model] for model in grid.models([one])))
+        for own in names.values()
+        for one in own
+    }
     return {table: set().union(*(of[one] for one in own)) for table, own in names.items()}
 
 
 def offers(
-    needed: Mapping[str, set[Model]], costs: Costs, budget: float, cheapest: bool = True
+    needed: Mapping[str, set[Work]], costs: Costs, budget: float, cheapest: bool = True
 ) -> Iterable[Offer]:
     """Tables in the order in which they are bought; a cell that several need is paid once.
 
@@ -58,7 +66,7 @@ def offers(
         cheapest: that table first which costs least beside those that are had; else as they are listed. One
             with cells of unknown cost is never had, and comes last.
     """
-    paid: set[Model] = set()
+    paid: set[Work] = set()
     left = dict(needed)
     while left:
         prices = {table: costs.total(cells - paid) for table, cells in left.items()}

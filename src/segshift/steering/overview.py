@@ -8,10 +8,10 @@ from segshift.errors import unknown
 from segshift.grid import Grid, Model
 from segshift.paths import Results
 from segshift.steering import workflows
-from segshift.steering.costs import Costs, Total
+from segshift.steering.costs import Costs, Scoring, Total
 from segshift.steering.states import STATES, State, States
 
-NO_TRAINING = ("done", "older", "trained", "planned")
+NO_WORK = ("done", "older", "planned")
 
 
 @dataclass
@@ -19,6 +19,7 @@ class Overview:
     """Experiments by name: states of their cells, and reasons of those that they leave out on purpose.
 
     ``workflow``: who works here. ``remark``: what could not be asked. ``spent``: seconds of devices.
+    ``to_do`` is still to be trained or adapted, ``to_score`` still to be scored.
     """
 
     grid: Grid
@@ -28,11 +29,12 @@ class Overview:
     remark: str
     spent: float
     to_do: list[Model]
+    to_score: list[Scoring]
     costs: Costs
 
     @property
     def to_go(self) -> Total:
-        """What cells cost that are still to be made; of those that run, as if they had just begun."""
+        """What trainings and adaptations cost that are still to be made; of those that run, all of it."""
         return self.costs.total(self.to_do)
 
     @property
@@ -88,9 +90,12 @@ def look(grid: Grid, results: Results, names: list[str]) -> Overview:
     experiments = {name: _experiment(grid, name, known) for name in names}
     states.code.remember()
     spent = sum(state.seconds for state in known.values())
-    to_do = [model for model, state in known.items() if state.state not in NO_TRAINING]
+    work = {model: state.state for model, state in known.items() if state.state not in NO_WORK}
+    # A finished record says that a model is trained, also where its scoring runs, waits or failed.
+    to_do = [model for model, state in work.items() if state == "changed" or model.path not in states.records]
     costs = Costs(grid, results, states.records)
-    return Overview(grid, experiments, others, states.workflow, remark, spent, to_do, costs)
+    to_score = [Scoring(model) for model in work]
+    return Overview(grid, experiments, others, states.workflow, remark, spent, to_do, to_score, costs)
 
 
 def _experiment(grid: Grid, name: str, known: dict[Model, State]) -> dict[Model, State]:
