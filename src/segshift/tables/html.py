@@ -49,6 +49,7 @@ th.group { text-align: center; border-bottom: 1px solid #8a93a0; }
 td { border-bottom: 1px solid #e6e9ee; }
 .text { text-align: left; }
 sup { line-height: 0; font-size: 0.75em; }
+.interval { font-size: 0.85em; }
 table:not(.sorted) tr.section td { border-top: 2px solid #8a93a0; }
 tbody tr:hover { background: #f3f6fa; }
 td a { color: inherit; text-decoration-color: #b5bfcc; text-underline-offset: 3px; }
@@ -178,7 +179,7 @@ def _header(columns: list[Column]) -> list[str]:
         for at, column in heads:
             span = ' rowspan="2"' if grouped and not group else ""
             kind = ' class="text"' if column.kind == "text" else ""
-            kind += ' data-first="lowest"' if column.key == "rank" or column.kind == "span" else ""
+            kind += ' data-first="lowest"' if column.key == "rank" or column.kind in ("span", "p") else ""
             title = f'<button type="button">{escape(column.title)}</button>'
             (below if group or not grouped else above).append(
                 f'<th{kind} scope="col" data-column="{at}"{span}>{title}</th>'
@@ -199,7 +200,9 @@ def _cell(
     attributes = ' class="text"' if column.kind == "text" else ""
     attributes += "" if value is None else f' data-value="{value}"'
     if isinstance(cell, Number):
-        text = f"<b>{text}</b>" if cell.bold else text
+        number, _, interval = text.partition(" [")  # on a line of its own: overall scores stand rightmost
+        text = f"<b>{number}</b>" if cell.bold else number
+        text += f'<br><span class="interval">[{interval}</span>' if interval else ""
         if cell.scores:
             attributes += f' title="{escape(hover(cell.scores))}"'
             runs = list(dict.fromkeys(score.run for score in cell.scores if score.run))
