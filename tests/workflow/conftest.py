@@ -38,6 +38,9 @@ class Micro:
         faulty.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "faults.py"}" "$@"\n')
         faulty.chmod(0o755)
         self.started = []
+        self.command = [sys.executable, "-m", "snakemake"]
+        self.where = ["--directory", str(folder), "--snakefile", str(ROOT / "Snakefile")]
+        self.where += ["--config", "folder=config"]
         foreign = ("MLFLOW", "SNAKEMAKE", "SLURM")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self.environment |= {
@@ -50,10 +53,9 @@ class Micro:
 
     def start(self, *words, **environment):
         """A workflow, as the leader of a process group of its own; its output goes to one pipe."""
-        where = ["--directory", str(self.folder), "--snakefile", str(ROOT / "Snakefile")]
-        words = [sys.executable, "-m", "snakemake", *words, *where, "--config", "folder=config"]
         process = subprocess.Popen(
-            words,
+            [*self.command, *words, *self.where],
+            cwd=self.folder,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
