@@ -6,7 +6,7 @@ from segshift.report import links as anchors
 from segshift.report.facts import Facts, over_seeds
 from segshift.report.links import Links
 from segshift.report.markup import cell, folded, note, table, words
-from segshift.report.plots import Plot, Section, bars, grid, layout, style
+from segshift.report.plots import Plot, Section, bars, grid, layout, style, wrapped
 from segshift.tables.asked import Key
 from segshift.tables.table import Evidence, rounded
 
@@ -73,6 +73,8 @@ def _title(facts: Facts, step: str) -> str:
 
 
 def _plot(facts: Facts, names: Names, pairs: dict[tuple[str, str], Steps], order: list[str]) -> Plot:
+    titles, more = wrapped([_title(facts, step) for step in order], 13)
+    shown = dict(zip(order, titles, strict=True))
     looks = style([f"{facts.dataset(source)} → {facts.dataset(target)}" for source, target in pairs])
     data = []
     for (name, (colour, symbol)), steps in zip(looks.items(), pairs.values(), strict=True):
@@ -83,7 +85,7 @@ def _plot(facts: Facts, names: Names, pairs: dict[tuple[str, str], Steps], order
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": name,
-                "x": [_title(facts, step) for step in own],
+                "x": [shown[step] for step in own],
                 "y": [value for value, _ in values],
                 "error_y": bars([spread for _, spread in values]),
                 "customdata": [_where(steps[step]) for step in own],
@@ -92,10 +94,9 @@ def _plot(facts: Facts, names: Names, pairs: dict[tuple[str, str], Steps], order
                 "hovertemplate": f"{name}<br>%{{x}}: %{{y:.2f}}<extra></extra>",
             }
         )
-    titles = [_title(facts, step) for step in order]
     axis = {"type": "category", "categoryorder": "array", "categoryarray": titles}
     shape = layout(facts.row(_key(names)), "", "Dice on the target", xaxis=axis, showlegend=True)
-    return Plot(f"slopes-{'.'.join(names)}", data, shape, 420)
+    return Plot(f"slopes-{'.'.join(names)}", data, shape, 380 + more)
 
 
 def _where(scores: list[Evidence]) -> str:

@@ -3,7 +3,7 @@
 from segshift.report import links as anchors
 from segshift.report.facts import Facts
 from segshift.report.markup import note
-from segshift.report.plots import SCALE, Plot, Section, grid, inked, layout
+from segshift.report.plots import SCALE, Plot, Section, grid, inked, layout, wrapped
 from segshift.report.rows import order
 from segshift.scores import mean
 from segshift.tables.asked import Asked, Key
@@ -48,9 +48,10 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot | None
         if (own := [one for one in scored if one.target == target and one.diagonal == (what == "DS")])
     ]
     z = [[values(facts, own, name) for _, own in columns] for name in names]
+    titles, more = wrapped([title for title, _ in columns])
     data = {
         "type": "heatmap",
-        "x": [title for title, _ in columns],
+        "x": titles,
         "y": names,
         "z": z,
         "text": [[inked(value) for value in line] for line in z],
@@ -70,4 +71,4 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot | None
         xaxis={"type": "category", "showgrid": False},
         yaxis={"type": "category", "showgrid": False, "autorange": "reversed"},
     )
-    return Plot(f"classes-{'.'.join(key)}-{anatomy}", [data], shape, 130 + 30 * len(names))
+    return Plot(f"classes-{'.'.join(key)}-{anatomy}", [data], shape, 110 + 30 * len(names) + more)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 from plotly.colors import sample_colorscale
@@ -91,6 +92,12 @@ def inked(value: float | None) -> str:
     light = sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
     ink = "#000" if light > 0.179 else "#fff"  # where both contrasts are equal (WCAG 2, 1.4.3)
     return f'<span style="color:{ink}">{rounded(value, 1)}</span>'
+
+
+def wrapped(names: list[str], width: int = 13) -> tuple[list[str], int]:
+    """Names of columns on several lines, so that they need not be turned, and the pixels of further lines."""
+    lines = ["<br>".join(wrap(name, width, break_long_words=False)) for name in names]
+    return lines, 17 * max((line.count("<br>") for line in lines), default=0)
 
 
 def dump(plots: list[Plot]) -> str:

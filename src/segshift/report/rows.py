@@ -7,7 +7,7 @@ from segshift.report import links as anchors
 from segshift.report.facts import Facts, over_seeds
 from segshift.report.links import Links
 from segshift.report.markup import cell, folded, note, table, words
-from segshift.report.plots import SCALE, Plot, Section, grid, inked, layout
+from segshift.report.plots import SCALE, Plot, Section, grid, inked, layout, wrapped
 from segshift.tables.asked import Asked, Key
 from segshift.tables.table import Evidence, rounded
 
@@ -67,9 +67,10 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot:
         for x, target in enumerate(targets)
         for shape in _marks(x, y, source == target, (source, target) in left_out)
     ]
+    titles, more = wrapped([facts.dataset(name) for name in targets])
     data = {
         "type": "heatmap",
-        "x": [facts.dataset(name) for name in targets],
+        "x": titles,
         "y": [facts.dataset(name) for name in sources],
         "z": z,
         "text": text,
@@ -94,9 +95,8 @@ def plot(facts: Facts, key: Key, anatomy: str, ones: list[Asked]) -> Plot:
         shapes=shapes,
         margin={"t": 34 if title else 12},
     )
-    return Plot(
-        f"map-{'.'.join(key)}-{anatomy}", [data], shape, 70 + 46 * len(sources) + (22 if title else 0)
-    )
+    height = 70 + 46 * len(sources) + (22 if title else 0) + more
+    return Plot(f"map-{'.'.join(key)}-{anatomy}", [data], shape, height)
 
 
 def _cell(
