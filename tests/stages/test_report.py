@@ -41,7 +41,7 @@ class Page(HTMLParser):
         found = dict(attributes)
         self.ids += [found["id"]] if "id" in found else []
         self.links += [found["href"]] if "href" in found else []
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
