@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from segshift.errors import unknown
 from segshift.evaluation import Evaluation
 from segshift.identity import EXTERNAL
-from segshift.table_entries import TableEntry
+from segshift.table_entries import Statistics, TableEntry
 
 NAME = re.compile(r"[a-z0-9_]+")
 SPLITS = ("train", "validation", "test")
@@ -201,7 +201,8 @@ class Experiment(Strict):
     grid: dict[str, list[Any]] | list[dict[str, list[Any]]]
     targets: Literal["siblings"] | dict[str, list[str]] = "siblings"
     contaminated: Literal["keep", "drop_target", "drop_anatomy"] = "keep"
-    statistics: bool = True  # of its own table: intervals, ties and ranks, where patients are known
+    # of its own table: intervals, ties and ranks, where patients are known; keys as in tables.yaml
+    statistics: bool | Statistics = True
     in_all: bool = True
 
 
