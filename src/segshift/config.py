@@ -5,7 +5,7 @@ What may stand there is in ``entries.py``, what must fit together in ``checking.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,7 +15,7 @@ from segshift.entries import FILES, OPTIONAL, Config
 from segshift.errors import SegShiftError, unknown
 from segshift.evaluation import Evaluation
 from segshift.splits import LOADER, read_yaml
-from segshift.table_entries import DatasetTable, ScoreTable, SelectionTable
+from segshift.table_entries import DatasetTable, ScoreTable, SelectionTable, Statistics
 
 __all__ = ["LOADER", "evaluation", "read", "read_yaml"]
 
@@ -62,7 +62,11 @@ def evaluation(folder: str | Path) -> Evaluation:
 
 def _sentence(folder: Path, error: ValidationError) -> str:
     """pydantic's first complaint as a sentence."""
-    first = error.errors()[0]
+    first, *others = error.errors()
+    if (
+        first["loc"][-1] == "bool" and isinstance(first["input"], dict) and others
+    ):  # or its keys, which were given
+        first = others[0] | {"loc": tuple(part for part in others[0]["loc"] if part != Statistics.__name__)}
     if isinstance(cause := first.get("ctx", {}).get("error"), SegShiftError):
         return str(cause)
     file, *keys = [str(part) for part in first["loc"]]
@@ -78,7 +82,8 @@ def _sentence(folder: Path, error: ValidationError) -> str:
             model = model.__args__[-1]
         for key in keys[:-1]:  # a model within the model, such as tracking
             inner = model.model_fields[key].annotation if key in model.model_fields else None
-            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+            for one in (inner, *get_args(inner)):
+                model = one if isinstance(one, type) and issubclass(one, BaseModel) else model
         place = ": ".join(keys[:-1]) or "top level"
         return str(unknown(f"{folder}/{file}.yaml: {place}: unknown key", keys[-1], model.model_fields))
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]} (it says {first['input']!r})"

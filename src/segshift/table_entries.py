@@ -69,11 +69,13 @@ class Statistics(Strict):
     ``columns``: whose intervals are printed; the first decides ties, ranks and footnotes (default: what
     ranks the table). ``about``: ``method`` where there are three seeds, or always ``models``. ``blocks``:
     Friedman's test over trained models or cells, with a critical-difference diagram; default: none.
+    ``p_values``: of each row against the best one, see ``tables/p_values.py``.
     """
 
     columns: list[str] = []
     about: Literal["method", "models"] = "method"
     blocks: Literal["models", "cells"] | None = None
+    p_values: bool = False
 
 
 class Scores(Strict):

@@ -11,7 +11,7 @@ from segshift.grid import Grid
 from segshift.statistics import intervals, ties
 from segshift.statistics.sample import Sample, sample
 from segshift.table_entries import Statistics
-from segshift.tables import bearing_notes, bearing_text, pairs_file, ranked_blocks
+from segshift.tables import bearing_notes, bearing_text, p_values, pairs_file, ranked_blocks
 from segshift.tables.ratios import of_ratio
 from segshift.tables.samples import Compared, Groups, cells, groups, is_mean, of_column, scores, sections
 from segshift.tables.table import Column, Number, Row, Table
@@ -59,6 +59,10 @@ def build(table: Table, grid: Grid, settings: Statistics, rises: bool = True, qu
         beside["pairs.csv"] = pairs_file.write(
             table, [(one.rows, one.pairs) for one in compared if one.pairs]
         )
+    if settings.p_values:
+        table, said, written = p_values.build(table, deciding, compared, group)
+        remarks += said
+        beside |= written
     if settings.blocks:
         said, pictures = ranked_blocks.build(table, grid, deciding, settings.blocks, rises)
         remarks += said

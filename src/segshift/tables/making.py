@@ -24,7 +24,8 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     if entry is None:
         table = aggregate.build(grid, name, asked, tracked)
         wanted = grid.config.experiments[name].statistics
-        return _bearing(table, grid, Statistics(), quiet=True) if wanted else table
+        settings = wanted if isinstance(wanted, Statistics) else Statistics()
+        return _bearing(table, grid, settings, quiet=True) if wanted else table
     if isinstance(entry, SelectionTable):
         table = selection.build(grid, name, asked, tracked, remarks)
         if not entry.statistics:

@@ -15,7 +15,7 @@ from segshift.statistics import intervals
 from segshift.statistics.intervals import Interval
 from segshift.statistics.permutation import Flipped, sign_flip, signed_ranks, wilcoxon
 from segshift.statistics.sample import Sample, sample
-from segshift.tables.samples import Groups, cell
+from segshift.tables.samples import Groups, cell, patient_differences
 from segshift.tables.table import Evidence
 
 STATISTICS = {"ov": "OV", "ds": "DS", "dg": "DG"}
@@ -237,9 +237,21 @@ def _parts(difference: Sample) -> dict[tuple[str, str], float]:
 
 def _datasets(targets: Mapping[str, list[Pair]], group: Groups) -> dict[str, Dataset]:
     made = {target: effect(own, group) for target, own in targets.items()}
-    known = {target: difference.parts[0] for target, (_, difference) in made.items() if difference.parts.size}
+    known = {
+        target: list(_of_patients(targets[target], group).values())
+        for target, (_, difference) in made.items()
+        if difference.parts.size
+    }
     tested = wilcoxon(known)
     return {
         target: Dataset(one, difference.parts.shape[1], *tested.get(target, (None, None)))
         for target, (one, difference) in made.items()
     }
+
+
+def _of_patients(found: Sequence[Pair], group: Groups) -> dict[str, float]:
+    """What each patient's Dice differs by on one dataset."""
+    weights = _weights(found)
+    return patient_differences(
+        *([cell(pair[side], w, group) for pair, w in zip(found, weights, strict=True)] for side in (2, 3))
+    )

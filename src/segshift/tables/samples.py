@@ -44,6 +44,31 @@ def cells(number: Number, group: Groups) -> list[Cell]:
     return [cell(score, weight, group) for score, weight in zip(number.scores, number.weights, strict=True)]
 
 
+def patient_differences(first: Sequence[Cell], second: Sequence[Cell]) -> dict[str, float]:
+    """What the Dice of each patient differs by, of those that both sides have.
+
+    Of a patient's volumes in a cell it is the mean, of the cells the mean by their weights.
+
+    Args:
+        first: cells of one row on one dataset.
+        second: the same of another row.
+    """
+    sides = [_by_patient(cells) for cells in (first, second)]
+    return {patient: value - sides[1][patient] for patient, value in sides[0].items() if patient in sides[1]}
+
+
+def _by_patient(cells: Sequence[Cell]) -> dict[str, float]:
+    """Of patients that stand in every cell."""
+    whole, found = sum(cell.weight for cell in cells), None
+    for cell in cells:
+        volumes: dict[str, list[float]] = {}
+        for patient, value in cell.volumes:
+            volumes.setdefault(patient, []).append(value)
+        own = {p: cell.weight / whole * sum(values) / len(values) for p, values in volumes.items()}
+        found = own if found is None else {p: found[p] + own[p] for p in found if p in own}
+    return found or {}
+
+
 def is_mean(number: object) -> bool:
     """True if a table's cell is a mean of scores, with a value."""
     return isinstance(number, Number) and number.value is not None and bool(number.weights)

@@ -11,6 +11,7 @@ from segshift.grid import Model
 DASH = "–"
 MEANS = "DS on the source itself, DG on its siblings, OV on all."
 LEGEND = f"Dice in %: {MEANS}"
+LEAST_P = 0.001  # smaller p-values are printed as below it
 SPREAD = "± is the standard deviation over seeds."
 SUMMARIES = {"mean": "Mean", "all": "All"}  # in place of a name: a row over all names of an axis
 
@@ -88,7 +89,7 @@ class Column:
 
     ``kind``: text, whole (an int), count (an int of parameters), millions (a Number: parameters in
     millions), dice, percent or difference (Numbers; the last with its sign), span (a Number: from ``low`` to
-    ``high``). ``choice``: a text that was
+    ``high``), p (a Number: a p-value). ``choice``: a text that was
     chosen by scores. ``axis``: whose names a text shows, if not those that ``key`` says. ``shown``: false for
     a column of the CSV alone. ``interval``: intervals of its numbers are printed too.
     """
@@ -198,6 +199,8 @@ def display(column: Column, cell: Cell, labels: Mapping[str, Mapping[str, str]])
             return counted(round(cell.value * 1e6))
         if column.kind == "span":
             return f"{cell.low:.0f}" + (f"–{cell.high:.0f}" if cell.high != cell.low else "")
+        if column.kind == "p":
+            return rounded(cell.value, 3) if cell.value >= LEAST_P else f"<{LEAST_P}"
         text = rounded(cell.value)
         if column.kind == "difference":
             return text if text.startswith("-") or float(text) == 0 else f"+{text}"
