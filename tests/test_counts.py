@@ -1,15 +1,20 @@
 """Whose a parameter is, for every kind of tuning; what a pass costs; what really gets a gradient."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from segshift import plugins
-from segshift.combinations import Combination
+from segshift import entries, grid, plugins
+from segshift.combinations import Combination, of_model
 from segshift.counts import Counter
 from segshift.errors import SegShiftError
 from segshift.gradients import received
+from segshift.model import find_taps
+from segshift.stages import check
 
 CPU = torch.device("cpu")
+CONFIG = Path(__file__).parents[1] / "config"
 OPTIONS = {"depth": 5, "embed_dim": 24, "num_heads": 2}
 VIT = {"module": "timm", "image_size": 32, "model": "vit_tiny_patch16_224", "options": OPTIONS}
 # Patches, class token, positions, last norm; a block's two norms, attention, network of four times the width.
@@ -162,3 +167,106 @@ def test_the_number_is_the_same_every_time_and_no_draw_is_disturbed():
     torch.manual_seed(3)
     assert len(found) == 1
     assert torch.equal(after, torch.rand(1))
+
+
+# ---- blocks of an entry ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "blocks", "expected"),
+    [
+        ("linear", None, [4, 3, 2, 1]),
+        ("linear", [0, 2, 4], [4, 2, 0]),
+        ("linear", [-1, -3], [4, 2]),
+        ("pyramid", [4, 0, -2], [0, 3, 4]),
+        ("linear_last", [2], [2]),
+        ("hqsam", [1, 3], [3, 1]),
+    ],
+)
+def test_an_entry_may_say_which_blocks_maps_its_head_takes(head, blocks, expected):
+    entry = {"module": head} | ({} if blocks is None else {"blocks": blocks})
+    with torch.device("meta"):
+        assert find_taps(entry, plugins.build("backbones", VIT)) == expected
+
+
+def test_blocks_of_a_head_on_a_neck_are_those_before_it():
+    """Without `blocks`, SAM's own neck; with them, a block's map and a neck in the head."""
+    backbone = {"module": "sam"} | plugins.load("backbones", "sam").EXAMPLE
+    entry = {"module": "sam", "width": 256}
+    counts = [
+        Counter().count(Combination(backbone, {"module": "frozen"}, entry | more, 3))
+        for more in ({}, {"blocks": [-2]})
+    ]
+    assert counts[1].head - counts[0].head == 256 * 24 + 590_848
+    assert counts[1].frozen < counts[0].frozen  # neither the neck nor the last block
+
+
+def test_blocks_decide_a_model_and_its_count():
+    """The same counter, so that nothing built for other blocks may be taken for these."""
+    counter = Counter()
+    by_count = {
+        len(blocks): counter.count(
+            Combination(VIT, {"module": "frozen"}, {"module": "linear", "blocks": blocks}, 3)
+        )
+        for blocks in ([0], [0, 1], [3, 1, 4])
+    }
+    assert {number: one.head for number, one in by_count.items()} == {
+        number: number * 24 * 2 + number * 24 * 3 + 3 for number in (1, 2, 3)
+    }
+    assert [one.frozen for one in by_count.values()] == [WHOLE - left * BLOCK for left in (4, 3, 0)]
+    one = Combination(VIT, {"module": "frozen"}, {"module": "linear", "blocks": [0]}, 3)
+    assert received(one, CPU) == LAST
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"module": "linear", "blocks": [1, 5]}, "no 5; backbone timm has 0 to 4, counted backwards -1 to"),
+        ({"module": "linear", "blocks": [-6]}, "there is no -6"),
+        ({"module": "linear", "blocks": [4, -1]}, "of 5 blocks one is named twice"),
+        ({"module": "hqsam", "blocks": [4]}, "on backbone timm it takes 2 of them"),
+        ({"module": "linear_last", "blocks": [3, 4]}, "on backbone timm it takes 1 of them"),
+    ],
+)
+def test_blocks_that_are_not_there(entry, said):
+    with pytest.raises(SegShiftError, match=said):
+        Counter().count(Combination(VIT, {"module": "frozen"}, entry, 3))
+
+
+def test_a_block_of_too_many_positions():
+    """The last stage is small enough for H-SAM, the first is not."""
+    options = {"channels": [8, 8, 16, 16]}
+    network = {"module": "timm", "image_size": 224, "model": "resnet10t", "options": options}
+    combination = Combination(network, {"module": "frozen"}, {"module": "hsam", "width": 32}, 3)
+    Counter().count(combination)
+    with pytest.raises(SegShiftError, match="takes at most 1024 of them; the map that it takes has 3136"):
+        Counter().count(combination._replace(head={"module": "hsam", "width": 32, "blocks": [1]}))
+
+
+def test_an_original_variant_of_an_adaptation():
+    """In the thesis's code 20,072 parameters of HQHSAM are called norms, on DINOv2-B with 15 classes."""
+    config = grid.read(CONFIG)
+    cell = grid.Model.parse("hcp1/dinov2_b/rein_lora/hqhsam/42/entropy_min/hcp2")
+    ours, theirs = (of_model(config, cell, originals) for originals in (False, True))
+    assert (ours.adapt, theirs.adapt) == ("entropy_min", "entropy_min_original")
+    assert Counter().count(theirs.combination).trainable == 20_072
+    other = of_model(config, cell._replace(adapt="mean_teacher"), True)
+    assert other.notes[-1] == "adaptation mean_teacher has no original variant: it is counted as it is"
+
+
+def test_blocks_of_an_entry_are_settings_of_its_cells():
+    config = grid.read(CONFIG).config
+    heads = config.heads | {"spread": entries.Head(module="linear", blocks=[2, 5, 8, 11])}
+    found = grid.Grid(config.model_copy(update={"heads": heads}))
+    settings = found.settings(grid.Model.parse("hcp1/mae_b/frozen/spread/42"))
+    assert settings["head"] == {"module": "linear", "blocks": [2, 5, 8, 11]}
+    assert check.build(settings).taps == [11, 8, 5, 2]
+    settings["head"]["blocks"] = [12]
+    said = (
+        r"hcp1/mae_b/frozen/spread/42 cannot be built: head linear: blocks \[12\]: there is no 12; backbone"
+    )
+    with pytest.raises(SegShiftError, match=said):
+        check.build(settings)
+    assert "blocks" not in found.settings(grid.Model.parse("hcp1/mae_b/frozen/linear/42"))["head"]
+    with pytest.raises(ValueError, match="at least 1 item"):
+        entries.Head(module="linear", blocks=[])

@@ -31,6 +31,9 @@ def thesis():
     return grid.read(CONFIG)
 
 
+PICTURES = ("verse", "mrsegv")  # of the spine
+
+
 def change(thesis, **experiments):
     """The thesis's configuration with other experiments."""
     made = {name: entries.Experiment(title=name, **values) for name, values in experiments.items()}
@@ -211,7 +214,6 @@ def test_what_all_trainings_share(thesis):
         "batch_size": 4,
         "optimizer": "adamw",
         "weight_decay": 1e-5,
-        "schedule": "linear",
         "warm_up": 0.05,
     }
     shared |= {"loss": "cross_entropy"}
@@ -223,21 +225,27 @@ def test_what_all_trainings_share(thesis):
     }
     for model in thesis.models():
         training = thesis.training(model)
-        # The thesis's code draws its structural transforms apart.
-        apart = {"separate": True} if model.backbone.endswith("_original") else {}
+        # The thesis's code draws its structural transforms apart, and its rate ends at one half.
+        original = model.backbone.endswith("_original")
+        apart = {"separate": True} if original else {}
+        assert training["schedule"] == ("linear_to_half" if original else "linear")
+        drawn = "class_count" if original else "rare_class"
+        if not model.adapt:
+            assert training["sampling"] == drawn
         augment["structural"] = {**structural, **apart}
         assert {key: training[key] for key in shared} == shared
         assert training["augment"] == augment
         assert list(training["augment"]) == list(augment)
 
 
-@pytest.mark.parametrize("name", ["heads", "tunings", "generalization"])
+@pytest.mark.parametrize("name", ["heads", "tunings", "generalization", "self_training", "entropy_min"])
 def test_what_the_thesiss_code_did_is_an_experiment_of_the_same_cells_that_all_leaves_out(thesis, name):
     """Names lead back to the thesis's; learning rates and epochs are its own but for the spine."""
 
     def plain(model):
         axes = (part.removesuffix("_original") for part in model[1:4])
-        return Model(model.source, *axes, model.seed)
+        adapt = model.adapt and model.adapt.removesuffix("_slices").removesuffix("_original")
+        return Model(model.source, *axes, model.seed, adapt, model.target)
 
     ours, theirs = thesis.experiments[name], thesis.experiments[f"{name}_original"]
     assert not thesis.config.experiments[f"{name}_original"].in_all
@@ -247,6 +255,10 @@ def test_what_the_thesiss_code_did_is_an_experiment_of_the_same_cells_that_all_l
         assert model.backbone.endswith("_original")
         training, expected = thesis.training(model), thesis.training(plain(model))
         assert training["learning_rate"] == expected["learning_rate"]
+        if model.adapt:
+            assert (training["epochs"], training["sampling"]) == (expected["epochs"], "uniform")
+            assert model.adapt.endswith("_slices") == (name == "self_training" and model.source in PICTURES)
+            continue
         spine = {
             "sam_b frozen": 50, "medsam_b frozen": 85, "unet full": 120, "swin_unet full": 120
         }.get(f"{plain(model).backbone} {plain(model).tuning}", 90)  # fmt: skip

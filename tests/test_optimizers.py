@@ -89,3 +89,15 @@ def test_unknown_names():
         curve(2, schedule="cosin")
     with pytest.raises(SegShiftError, match="unknown optimizer 'adamv'; did you mean 'adam"):
         optimizers.build([torch.nn.Parameter(torch.zeros(1))], {"optimizer": "adamv", "learning_rate": 1})
+
+
+def test_the_thesiss_code_steps_by_epochs_from_a_third_to_a_half():
+    """40 epochs of 3 steps with two of warm-up; two epochs, as entropy minimization has, have one."""
+    found = curve(120, schedule="linear_to_half", warm_up=0.05, epochs=40)
+    assert found[::3] == found[1::3] == found[2::3]
+    by_epoch = found[::3]
+    assert by_epoch[:3] == pytest.approx([2 / 3, 4 / 3, 2.0])
+    assert by_epoch[2:] == pytest.approx([2 * (1 - k / 76) for k in range(38)])
+    assert by_epoch[-1] == pytest.approx(2 * (1 - 37 / 76))  # 0.51, not 0
+    assert curve(4, schedule="linear_to_half", epochs=2) == pytest.approx([2 / 3, 2 / 3, 2.0, 2.0])
+    assert curve(2, schedule="linear_to_half", epochs=1) == pytest.approx([2 / 3, 2 / 3])

@@ -53,6 +53,19 @@ def test_uniform_favours_no_place():
     assert chisquare(first).pvalue > 1e-3
 
 
+def test_class_count_draws_by_the_number_of_classes():
+    """Of the six slices 2, 2, 3, 1, 3 and 1 classes show more than four pixels."""
+    orders = [sampling.order("class_count", COUNTS, 6, seed=0, epoch=epoch) for epoch in range(1000)]
+    expected = 6000 * np.array([2, 2, 3, 1, 3, 1]) / 12
+    assert chisquare(np.bincount(np.concatenate(orders)), expected).pvalue > 1e-3
+    assert np.array_equal(orders[0], sampling.order("class_count", COUNTS, 6, seed=0, epoch=0, temperature=9))
+    assert not np.array_equal(*orders[:2])
+    # With more than nine pixels counted, the third slice has two classes, as many as the first.
+    few = [sampling.order("class_count", COUNTS, 6, 0, epoch, minimum=9) for epoch in range(1000)]
+    expected = 6000 * np.array([2, 2, 2, 1, 3, 1]) / 11
+    assert chisquare(np.bincount(np.concatenate(few)), expected).pvalue > 1e-3
+
+
 def test_class_probabilities_by_hand():
     """f = 496/600, 81/600, 20/600; the class without four pixels in any slice is never drawn."""
     weights = np.exp([(1 - 496 / 600) / 0.1, (1 - 81 / 600) / 0.1, (1 - 20 / 600) / 0.1])

@@ -69,8 +69,15 @@ def of_model(grid: Grid, model: Model, originals: bool = False) -> Named:
     named = of_names(grid.config, {part: getattr(model, part) for part in PARTS}, classes, originals)
     if not model.adapt:
         return named
-    adaptation = _plain(grid.config.adaptations[model.adapt])
-    return named._replace(adapt=model.adapt, combination=named.combination._replace(adaptation=adaptation))
+    adapt, notes = model.adapt, named.notes
+    if originals and not adapt.endswith(ORIGINAL):
+        if f"{adapt}{ORIGINAL}" in grid.config.adaptations:
+            adapt += ORIGINAL
+        else:
+            notes += (f"adaptation {adapt} has no original variant: it is counted as it is",)
+    adaptation = _plain(grid.config.adaptations[adapt])
+    combination = named.combination._replace(adaptation=adaptation)
+    return named._replace(adapt=adapt, combination=combination, notes=notes)
 
 
 def entry(config: Config, part: str, name: str) -> Section:

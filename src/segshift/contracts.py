@@ -105,6 +105,7 @@ class Objective:
     keep: str = "best"
     guard = False  # stop where it collapses and keep the source model; see docs/adaptation.md
     splits: tuple[str, ...] = ("train",)  # whose images are learned from; labels are of "train" alone
+    labelled_slices: int | None = None  # of each labelled volume only so many first slices; None: all
     own_view = False  # its loss looks at other images than the batch's, so their features are no use
     estimates = False  # rare class sampling counts pseudo-labels where there are no labels
     estimated: Tensor | None = None  # then: pixels of each class in each slice, (slices, classes)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from segshift import plugins
 from segshift.combinations import Combination, Section
 from segshift.contracts import Backbone, Map, set_mode
-from segshift.meter import FusedAttention, Kept, Meter
-from segshift.model import ENGINE_KEYS, Segmenter
+from segshift.meter import FusedAttention, Kept, Meter, NoValues
+from segshift.model import ENGINE_KEYS, Segmenter, find_taps
 
 Sizes = dict[str, dict[str, int]]  # part -> name of a parameter -> its size; `frozen` is a part
 
@@ -121,7 +121,7 @@ def assemble(combination: Combination) -> tuple[Segmenter, Network]:
         SegShiftError: parts that do not fit.
     """
     network = tuned(combination.backbone, combination.tuning)
-    taps = plugins.load("heads", combination.head["module"]).taps(network.backbone)
+    taps = find_taps(combination.head, network.backbone)
     _used(network, taps)
     maps = [network.backbone.maps[tap] for tap in taps]
     head = plugins.build("heads", own(combination.head), maps, combination.classes)
@@ -171,7 +171,7 @@ class Counter:
 
     def count_backbone(self, entry: Section) -> Count:
         """Count a backbone alone, with all its maps, as it is trained whole."""
-        with torch.device("meta"), self.meter:
+        with torch.device("meta"), NoValues():
             network = tuned(entry, {"module": "full"})
         done = self._forward(network.backbone, range(len(network.backbone.maps)))
         return Count.of(network.sizes(), done.flops, done.kept.bytes)
@@ -194,15 +194,15 @@ class Counter:
             SegShiftError: parts that do not fit.
         """
         backbone, tuning, head, classes, adaptation = combination
-        with torch.device("meta"), self.meter:  # drawing weights that nobody sees is slow without the meter
+        with torch.device("meta"), NoValues():
             if adaptation:  # it changes what learns
                 key = ("adapted", _key(*combination[:3], adaptation), classes)
                 return self._once(key, lambda: assemble(combination))
             pair = _key(backbone, tuning)
             # Taps are asked of a backbone that still has all its blocks.
             whole = self._once(("whole", pair), lambda: tuned(backbone, tuning))
-            module = plugins.load("heads", head["module"])
-            taps = self._once(("taps", pair, _key(head)), lambda: module.taps(whole.backbone))
+            asked = ("taps", pair, _key(head), repr(head.get("blocks")))
+            taps = self._once(asked, lambda: find_taps(head, whole.backbone))
             network = self._once(("network", pair, tuple(taps)), lambda: _used(whole.copy(), taps))
             maps = [network.backbone.maps[tap] for tap in taps]
             key = ("head", _key(head), tuple(maps), classes)

@@ -61,10 +61,12 @@ class Tuning(Entry):
 class Head(Entry):
     """``init`` names, part by part, weights that the head starts from.
 
-    ``neck: backbone`` means those that the backbone's entry names as its ``neck``.
+    ``neck: backbone`` means those that the backbone's entry names as its ``neck``. ``blocks``: of which of
+    the backbone's blocks the head takes maps, where not of those that its module asks for.
     """
 
     init: dict[str, str | None] = {}
+    blocks: list[int] | None = Field(None, min_length=1)
 
 
 class Adaptation(Entry):
@@ -149,14 +151,14 @@ class Training(Strict):
     weight_decay: float = Field(0.0, ge=0)
     momentum: float = Field(0.0, ge=0, lt=1)
     clip_gradients: float | None = Field(None, gt=0)  # largest norm
-    schedule: Literal["linear", "cosine", "polynomial", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "polynomial", "constant", "linear_to_half"] = "linear"
     warm_up: float = Field(0.05, ge=0, le=1)  # fraction of the steps
     power: float = Field(0.9, gt=0)
     loss: Literal["cross_entropy", "dice", "dice_cross_entropy", "focal", "focal_dice"] = "cross_entropy"
     class_weights: dict[str, Annotated[float, Field(ge=0)]] | None = None  # by class name; others weigh 1
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     focal_gamma: float = Field(2.0, ge=0)
-    sampling: Literal["uniform", "rare_class"] = "uniform"
+    sampling: Literal["uniform", "rare_class", "class_count"] = "uniform"
     sampling_temperature: float = Field(0.1, gt=0)
     sampling_pixels: int = Field(4, gt=0)  # a slice with fewer of a class does not show it
     augment: dict[str, dict[str, Any] | None] = {}

@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from segshift.combinations import Combination
 from segshift.contracts import Backbone, is_frozen, set_mode
 from segshift.counts import assemble
-from segshift.meter import Meter
+from segshift.meter import NoValues
 from segshift.model import Segmenter
-
-BATCH = 2
 
 
 class RandomMaps(Backbone):
@@ -73,7 +71,7 @@ def _sum(model: Segmenter, device: torch.device) -> Tensor:
     """A random-weighted sum of all logits that the head's loss looks at, with nothing dropped at random."""
     set_mode(model, False)
     side = model.backbone.image_size
-    outputs = model.head(model.backbone(torch.rand(BATCH, 3, side, side, device=device), model.taps))
+    outputs = model.head(model.backbone(torch.rand(1, 3, side, side, device=device), model.taps))
     used = [pair for pair in zip(model.head.loss_weights, outputs, strict=True) if pair[0]]
     return sum(weight * (one * torch.randn_like(one)).sum() for weight, one in used)
 
@@ -93,7 +91,7 @@ def _stand_in(backbone: Backbone) -> Backbone:
 
 def _build(combination: Combination) -> Segmenter:
     """A model whose parameters have no memory yet, where its buffers can do without them."""
-    with _parameters_without_memory(), Meter():
+    with _parameters_without_memory(), NoValues():
         model, _ = assemble(combination)
     if any(one.is_meta for one in model.buffers()):  # tables made on the device of a parameter (Swin's)
         model, _ = assemble(combination)

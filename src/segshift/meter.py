@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional, init
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -24,9 +24,20 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 }
 # What draws a tensor's first values. It changes no shape, and of a large network it takes most of the time.
 FILLING = frozenset(
-    f"aten::{name}_"
+    f"{name}_"
     for name in ("add", "clamp", "copy", "div", "erfinv", "fill", "mul", "normal", "uniform", "zero")
 )
+
+
+class NoValues(TorchFunctionMode):
+    """Inside, new modules on the meta device leave out what would fill their tensors."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        fills = getattr(func, "__module__", None) == init.__name__ or getattr(func, "__name__", "") in FILLING
+        first = args[0] if args else (kwargs or {}).get("tensor")
+        if fills and isinstance(first, Tensor) and first.is_meta:
+            return first
+        return func(*args, **(kwargs or {}))
 
 
 class FusedAttention(TorchFunctionMode):
@@ -58,8 +69,6 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         schema = func._schema
-        if schema.is_mutable and schema.name in FILLING and args[0].is_meta:
-            return args[0]  # there is nothing to fill
         if schema.is_mutable or any(one.alias_info is not None for one in schema.returns):
             return func(*args, **kwargs)  # a view shares its storage, and costs nothing
         key = (func, _shape(args), tuple((name, _shape(one)) for name, one in kwargs.items()))

@@ -16,11 +16,13 @@ from segshift import plugins, records, weights
 from segshift.contracts import Backbone, Head, check_keys, set_mode, trained_state
 from segshift.errors import SegShiftError
 from segshift.layers.images import resize
+from segshift.layers.naming import module_name
 from segshift.paths import Results
 from segshift.sampling import key
 from segshift.settings import digest
 
-ENGINE_KEYS = ("weights", "init_seed", "calibrate", "crop", "side", "init")  # of entries, not of modules
+# Of entries, not of modules.
+ENGINE_KEYS = ("weights", "init_seed", "calibrate", "crop", "side", "init", "blocks")
 
 
 class Segmenter(nn.Module):
@@ -82,7 +84,7 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
         if side and tuning["side"].get("crop") == "patch":
             patch = side.maps[side.last].stride
         backbone = plugins.build("tunings", _own(tuning), backbone, **({"side": side} if side else {}))
-    taps = [plugins.load("heads", one["head"]["module"]).taps(backbone) for one in settings]
+    taps = [find_taps(one["head"], backbone) for one in settings]
     backbone.use(sorted({tap for some in taps for tap in some}))
     models = []
     for one, tapped in zip(settings, taps, strict=True):
@@ -97,6 +99,39 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
         how = first["backbone"].get("resize", "bilinear")
         models.append(Segmenter(backbone, head, tapped, patch, how))
     return models
+
+
+def find_taps(entry: dict[str, Any], backbone: Backbone) -> list[int]:
+    """The maps of a backbone that a head takes, in the head's order.
+
+    Those that its module asks for, unless its entry names ``blocks``: counted from 0, or backwards from -1;
+    of a hierarchical backbone, stages. A neck's map is of no block.
+
+    Args:
+        entry: of a head.
+        backbone: a tuned one that still has all its blocks.
+
+    Raises:
+        SegShiftError: the two do not fit; a block that is not there or is named twice; too many or too few.
+    """
+    module = plugins.load("heads", entry["module"])
+    asked = module.taps(backbone)
+    if (blocks := entry.get("blocks")) is None:
+        return asked
+    where, there = f"head {entry['module']}: blocks {blocks}", backbone.last + 1
+    for block in blocks:
+        if not -there <= block < there:
+            raise SegShiftError(
+                f"{where}: there is no {block}; backbone {module_name(backbone)} has 0 to {there - 1}, "
+                f"counted backwards -1 to -{there}"
+            )
+    deepest_first = len(asked) == 1 or asked[0] > asked[-1]
+    chosen = sorted({block % there for block in blocks}, reverse=deepest_first)
+    if len(chosen) < len(blocks):
+        raise SegShiftError(f"{where}: of {there} blocks one is named twice")
+    if len(chosen) != len(asked) and not getattr(module, "ANY_NUMBER", False):
+        raise SegShiftError(f"{where}: on backbone {module_name(backbone)} it takes {len(asked)} of them")
+    return chosen
 
 
 def _own(entry: dict[str, Any]) -> dict[str, Any]:

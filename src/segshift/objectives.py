@@ -1,7 +1,6 @@
 """Source training as an objective; adaptations are others with the same interface (``adaptations/``)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +26,18 @@ class Supervised(Objective):
         super().__init__(model)
         self.criterion = losses.CRITERIA[loss] if isinstance(loss, str) else loss
 
-    def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
-        size = batch.images.shape[-2:]
+    def outputs(self, batch: Batch) -> list[Tensor]:
+        """The model's outputs for a batch (B, classes, H, W)."""
         maps = batch.maps if batch.maps is not None else self.model.features(batch.images)
-        outputs = self.model.decode(maps, size)
+        return self.model.decode(maps, batch.images.shape[-2:])
+
+    def compare(self, outputs: list[Tensor], labels: Tensor) -> Tensor:
+        """The loss of outputs against labels (B, H, W)."""
         weights = self.model.head.loss_weights
-        return losses.weighted(outputs, weights, lambda logits: self.criterion(logits, batch.labels)), {}
+        return losses.weighted(outputs, weights, lambda logits: self.criterion(logits, labels))
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
+        return self.compare(self.outputs(batch), batch.labels), {}
 
 
 class PseudoLabelled(Supervised):
@@ -58,16 +63,27 @@ class PseudoLabelled(Supervised):
         return self.model
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
-        known = batch.labelled.reshape(-1, 1, 1)
         # Without photometric distortion `plain` is `images`, whose maps the engine may already have.
         maps = batch.maps if batch.plain is batch.images else None
         pseudo, predicted = self.propose(batch.plain, maps, ~batch.labelled)
-        labels = torch.where(known, batch.labels, pseudo)
+        labels, numbers = self.joined(batch, pseudo, predicted)
+        return (None if labels is None else self.compare(self.outputs(batch), labels)), numbers
+
+    def joined(
+        self, batch: Batch, pseudo: Tensor, predicted: Tensor
+    ) -> tuple[Tensor | None, dict[str, float]]:
+        """Labels (B, H, W), pseudo-labels where a slice has none, or None where nothing is left to learn
+        from; and numbers for the journal.
+
+        Args:
+            batch: with labels of some slices.
+            pseudo, predicted: of all its slices, see ``propose``.
+        """
+        labels = torch.where(batch.labelled.reshape(-1, 1, 1), batch.labels, pseudo)
         numbers = self._kept(pseudo[~batch.labelled], predicted[~batch.labelled])
         if not (labels != losses.IGNORED).any():
             return None, numbers | {"empty_batches": 1.0}
-        loss, _ = super().loss(replace(batch, labels=labels), step)
-        return loss, numbers
+        return labels, numbers
 
     @torch.no_grad()
     def propose(

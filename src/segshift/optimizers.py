@@ -44,7 +44,8 @@ def learning_rate(step: int, total: int, training: dict[str, Any]) -> float:
 
     ``linear`` (thesis, 4.2.3): a line from 0 before the first step to the full rate over the first
     ``warm_up`` of the steps, then a line to 0 after the last; ``cosine`` (Loshchilov & Hutter 2017) and
-    ``polynomial`` (with ``power``) fall from the same warm-up to 0; ``constant`` is the full rate throughout.
+    ``polynomial`` (with ``power``) fall from the same warm-up to 0; ``constant`` is the full rate throughout;
+    ``linear_to_half`` is the thesis's code's, see ``_to_half``.
 
     Raises:
         SegShiftError: an unknown schedule.
@@ -52,11 +53,26 @@ def learning_rate(step: int, total: int, training: dict[str, Any]) -> float:
     base, schedule = training["learning_rate"], training.get("schedule", "linear")
     if schedule == "constant":
         return base
+    if schedule == "linear_to_half":
+        return base * _to_half(step * training["epochs"] // total, training)
     if schedule != "linear" and schedule not in DECAYS:
-        raise unknown("unknown schedule", schedule, ["linear", *DECAYS, "constant"])
+        raise unknown("unknown schedule", schedule, ["linear", *DECAYS, "constant", "linear_to_half"])
     warm = training.get("warm_up", 0.05) * total
     if step < warm:
         return base * min(1.0, (step + 1) / warm)
     if schedule == "linear":  # written so since the first models; to divide first would change last bits
         return base * (total - step) / (total - warm)
     return base * DECAYS[schedule]((step - warm) / (total - warm), training.get("power", 0.9))
+
+
+def _to_half(epoch: int, training: dict[str, Any]) -> float:
+    """The share of the full rate in an epoch, 0-based: all steps of it have the same.
+
+    A line from one third over the first ``warm_up`` of the epochs (at least one), then a line from all of it
+    that would reach one half in the epoch behind the last.
+    """
+    epochs = training["epochs"]
+    warm = max(1, int(training.get("warm_up", 0.05) * epochs))
+    if epoch < warm:
+        return 1 / 3 + 2 * epoch / (3 * warm)
+    return 1 - (epoch - warm) / (2 * (epochs - warm))

@@ -57,8 +57,18 @@ def rare_class(
     return np.array([having[c][random.integers(len(having[c]))] for c in classes])
 
 
+def class_count(counts: np.ndarray, draws: int, seed: int, epoch: int, minimum: int = 4) -> np.ndarray:
+    """Indices of an epoch: each draw takes a slice with a chance proportional to its number of classes, of
+    which it shows more than ``minimum`` pixels. The thesis's code does so where it means ``rare_class``."""
+    shown = (counts > minimum).sum(1)
+    return generator(seed, "order", epoch).choice(len(counts), size=draws, p=shown / shown.sum())
+
+
 def order(sampling: str, counts: np.ndarray, draws: int, seed: int, epoch: int, **rare: Any) -> np.ndarray:
     """Indices of an epoch by the sampling that ``training.yaml`` names; ``rare``: as ``rare_class`` takes."""
     if sampling == "rare_class":
         return rare_class(counts, draws, seed, epoch, **rare)
+    if sampling == "class_count":
+        own = {name: value for name, value in rare.items() if name == "minimum"}
+        return class_count(counts, draws, seed, epoch, **own)
     return uniform(len(counts), draws, seed, epoch)

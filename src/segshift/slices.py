@@ -66,18 +66,24 @@ class TrainingSlices(Dataset):
         recipe: ``augment`` of ``training.yaml``.
         seed: the cell's.
         splits: whose slices there are; of other splits than ``train`` all are drawn, and no label is used.
+        first: of each labelled volume only so many slices are labelled; None: all.
     """
 
     def __init__(
         self, prepared: Prepared, patients: list[str], labelled: list[str], recipe: dict, seed: int,
-        splits: Sequence[str] = ("train",),
+        splits: Sequence[str] = ("train",), first: int | None = None,
     ) -> None:  # fmt: skip
         self.prepared, self.recipe, self.seed = prepared, recipe, seed
         everyone = [(split, volume) for split in splits for volume in prepared.volumes(split)]
         chosen = [(s, volume) for s, volume in everyone if s != "train" or volume.patient in set(patients)]
         self.slices = [(split, volume, z) for split, volume in chosen for z in range(volume.slices)]
         known = set(labelled)
-        self.labelled = np.array([split == "train" and v.patient in known for split, v, _ in self.slices])
+        self.labelled = np.array(
+            [
+                split == "train" and volume.patient in known and (first is None or z < first)
+                for split, volume, z in self.slices
+            ]
+        )
         counts = {(s, v.id): c for s in splits
                   for v, c in zip(prepared.volumes(s), prepared.counts(s), strict=True)}  # fmt: skip
         #: Pixels of each class in each slice; none where labels must not be looked at.

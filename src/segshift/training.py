@@ -79,15 +79,17 @@ class Training(pl.LightningModule):
         used = cells[0].objective.used(patients, labelled)
         objective = cells[0].objective
         self.train_slices = TrainingSlices(
-            prepared, used, labelled, self.recipe, settings["seed"], objective.splits
-        )
+            prepared, used, labelled, self.recipe, settings["seed"], objective.splits,
+            objective.labelled_slices,
+        )  # fmt: skip
         self.multiple = cells[0].model.crop
         self.validation = VolumeChunks(prepared, "validation", self.multiple)
         training = settings["training"]
         how, batch_size = training.get("sampling", "uniform"), training["batch_size"]
-        if how == "rare_class" and not self.train_slices.labelled.all() and not objective.estimates:
+        counted = how == "class_count" or (how == "rare_class" and not objective.estimates)
+        if counted and not self.train_slices.labelled.all():
             raise SegShiftError(
-                f"{settings['cell']}: sampling: rare_class counts labels of patients whose labels must not "
+                f"{settings['cell']}: sampling: {how} counts labels of patients whose labels must not "
                 "be looked at; say sampling: uniform"
             )
         size = batch_size * training.get("accumulate", 1)

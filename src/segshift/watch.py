@@ -24,7 +24,8 @@ def budget(objective: Objective, labelled: int, validation: int) -> str:
     """
     chosen = f" + {validation} validation" if objective.keep == "best" else ""
     seen = ", transductive" if "test" in objective.splits else ""
-    return (f"{labelled}{chosen}" if labelled or chosen else "none") + seen
+    some = "" if objective.labelled_slices is None else f" (of each {objective.labelled_slices} slices)"
+    return (f"{labelled}{some}{chosen}" if labelled or chosen else "none") + seen
 
 
 class Watch:

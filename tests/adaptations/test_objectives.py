@@ -12,6 +12,7 @@ from segshift.contracts import Batch, trained_state
 from segshift.errors import SegShiftError
 from segshift.model import Segmenter
 from segshift.objectives import Supervised
+from segshift.watch import budget
 
 VIT = {"module": "timm", "model": "vit_tiny_patch16_224", "image_size": 32,
        "options": {"depth": 2, "embed_dim": 24, "num_heads": 2}}  # fmt: skip
@@ -185,3 +186,78 @@ def test_scope_norms():
 def test_an_unknown_scope():
     with pytest.raises(SegShiftError, match="unknown scope 'heads'; did you mean 'head'"):
         plugins.build("adaptations", {"module": "finetune", "scope": "heads"}, Fixed())
+
+
+# ---- as the thesis's code did ------------------------------------------------------------------------------
+
+
+def test_original_self_training_believes_the_outputs_that_it_trains(batch):
+    """No second pass, in training mode, of the image with its photometric distortion."""
+    model = Fixed()
+    objective = plugins.build("adaptations", {"module": "self_training", "original": True}, model)
+    loss, numbers = objective.loss(batch, 0)
+    logits = batch.images * torch.tensor([0.0, 4.0, -1.0]).reshape(1, 3, 1, 1)
+    chance, label = logits.softmax(1).max(1)
+    label[batch.labelled] = batch.labels[batch.labelled]
+    believed = (chance >= 0.9) | batch.labelled.reshape(-1, 1, 1)
+    expected = nn.functional.cross_entropy(logits, label, reduction="none")[believed].mean()
+    assert model.modes == [True]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert numbers == {"kept": pytest.approx((chance[~batch.labelled] >= 0.9).float().mean().item())}
+    batch.labelled[:] = False
+    never = plugins.build(
+        "adaptations", {"module": "self_training", "original": True, "threshold": 1.0}, model
+    )
+    assert never.loss(batch, 0) == (None, {"kept": 0.0, "empty_batches": 1.0})
+
+
+def test_original_self_training_labels_the_first_patients_or_the_first_slices_of_all():
+    patients = [f"b:{number}" for number in (7, 3, 5, 1)]
+    entry = {"module": "self_training", "original": True}
+    objective = plugins.build("adaptations", entry, Fixed())
+    assert objective.labelled(patients, 1) == objective.labelled(patients, 2) == ["b:7", "b:3", "b:5"]
+    assert budget(objective, 3, 5) == "3 + 5 validation"
+    of_slices = plugins.build("adaptations", entry | {"labelled_slices": 2}, Fixed())
+    assert of_slices.labelled(patients, 1) == patients
+    assert of_slices.labelled_slices == 2
+    assert budget(of_slices, 4, 5) == "4 (of each 2 slices) + 5 validation"
+
+
+def test_original_entropy_minimization_learns_by_name_on_the_test_split():
+    model = build(head="hqhsam")
+    objective = plugins.build("adaptations", {"module": "entropy_min", "original": True}, model)
+    assert objective.splits == ("test",)
+    assert budget(objective, 0, 5) == "none, transductive"
+    numbered = {  # norms in a chain of layers, which have no name
+        f"head.{name}.{kind}"
+        for name, part in model.head.named_modules()
+        if "norm" in type(part).__name__.lower() and name.rpartition(".")[2].isdigit()
+        for kind in ("weight", "bias")
+        if "unused_norms" not in name
+    }
+    assert len(numbered) > 4
+    assert learning(model) and not learning(model) & numbered
+    assert all("norm" in name and name.startswith("head.") for name in learning(model))
+    whole = build(UNET, "full", "own")
+    before = learning(whole)
+    plugins.build("adaptations", {"module": "entropy_min", "original": True}, whole)
+    assert learning(whole) == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"module": "self_training", "labelled_slices": 3}, "labelled_slices is a number above 0, beside"),
+        ({"module": "self_training", "original": True, "labelled_slices": 0}, "labelled_slices is a number"),
+        (
+            {"module": "self_training", "original": True, "refresh": 4},
+            "makes pseudo-labels anew in every step",
+        ),
+        ({"module": "entropy_min", "original": True, "split": "all"}, "says scope and split itself"),
+        ({"module": "entropy_min", "original": True, "scope": "head"}, "says scope and split itself"),
+        ({"module": "entropy_min", "split": "tests"}, "unknown split 'tests'; did you mean 'test'"),
+    ],
+)
+def test_settings_that_do_not_fit_an_original(entry, said):
+    with pytest.raises(SegShiftError, match=said):
+        plugins.build("adaptations", entry, Fixed())

@@ -47,6 +47,8 @@ ADAPTATIONS = {
     "entropy_min": {"module": "entropy_min"},
     "entropy_min_all": {"module": "entropy_min", "split": "all", "scope": "norms"},
     "entropy_min_guard": {"module": "entropy_min", "guard": True},
+    "entropy_min_original": {"module": "entropy_min", "original": True},
+    "self_training_original": {"module": "self_training", "original": True, "labelled_slices": 2},
     "finetune_guard": {"module": "finetune", "labelled": 1, "guard": True},
     "self_training_late": {"module": "self_training", "labelled": 1, "threshold": "per_class", "refresh": 4},
     "self_training_guard": {"module": "self_training", "labelled": 4, "threshold": 0.5, "guard": True},

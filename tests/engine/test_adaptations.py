@@ -16,7 +16,7 @@ from segshift.cell import Cell
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared, digest, total_digest
 from segshift.settings import read_settings
-from segshift.slices import VolumeChunks
+from segshift.slices import Draw, TrainingSlices, VolumeChunks
 from segshift.stages import evaluate
 from segshift.training import Training
 from segshift.watch import Watch
@@ -160,12 +160,27 @@ def test_labelled_patients_are_drawn_by_the_seed_nested_and_recorded(trained):
 
 
 def test_budgets(trained):
-    expected = {"entropy_min": "none", "entropy_min_all": "none, transductive"}
+    expected = {
+        "entropy_min": "none",
+        "entropy_min_original": "none, transductive",
+        "self_training_original": "4 (of each 2 slices) + 2 validation",
+    }
     for name, budget in expected.items():
         path = add(trained, VIT_CELL, name, epochs=1)
         assert trained.fit(path) == 0
         assert record(trained, path)["budget"] == budget
     assert "budget" not in record(trained, VIT_CELL)
+
+
+def test_only_the_first_slices_of_each_volume_are_labelled(datasets):
+    prepared = Prepared(datasets.results.data("b"))
+    patients = [volume.patient for volume in prepared.volumes("train")]
+    slices = TrainingSlices(prepared, patients, patients, {}, 0, ("train",), 2)
+    assert slices.labelled.tolist() == [z < 2 for count in (3, 2, 4, 3) for z in range(count)]
+    true = np.concatenate(prepared.counts("train"))
+    assert (slices.counts == true * slices.labelled[:, None]).all()
+    assert [not slices[Draw(0, 0, index)][1].any() for index in (2, 7, 8)] == [True] * 3
+    assert slices[Draw(0, 0, 1)][1].any()
 
 
 def test_curves(undisturbed):

@@ -18,6 +18,7 @@ from segshift.layers.convolutions import convolution_block, kaiming
 from segshift.layers.grids import attention_grid, resize_by_area
 
 EXAMPLE = {"channels": 2}
+ANY_NUMBER = True  # an entry's `blocks` may be as many as one likes
 
 
 class PositionAttention(nn.Module):

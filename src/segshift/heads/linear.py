@@ -9,6 +9,7 @@ from segshift.layers.blocks import last_maps
 from segshift.layers.linear import LinearHead
 
 EXAMPLE = {}
+ANY_NUMBER = True  # an entry's `blocks` may be as many as one likes
 
 
 def taps(backbone: Backbone) -> list[int]:

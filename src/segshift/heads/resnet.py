@@ -17,6 +17,7 @@ from segshift.layers.residual import Up
 LEVELS = 4
 REDUCTIONS = ("joint", "each")
 EXAMPLE = {"width": 32, "reduce": "each"}
+ANY_NUMBER = True  # an entry's `blocks` may be as many as one likes
 
 
 class ResNetHead(Head):

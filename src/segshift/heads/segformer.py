@@ -14,6 +14,7 @@ from segshift.layers.convolutions import convolution_block, kaiming
 from segshift.layers.images import resize
 
 EXAMPLE = {"width": 8}
+ANY_NUMBER = True  # an entry's `blocks` may be as many as one likes
 
 
 class SegFormer(Head):

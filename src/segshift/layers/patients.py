@@ -10,13 +10,22 @@ def drawn(patients: list[str], number: int, seed: int) -> list[str]:
     Raises:
         SegShiftError: there are not so many.
     """
+    order = generator(seed, "labelled").permutation(len(patients))
+    return first([sorted(patients)[index] for index in order], number)
+
+
+def first(patients: list[str], number: int) -> list[str]:
+    """The first ``number`` patients, in the order in which they are given.
+
+    Raises:
+        SegShiftError: there are not so many.
+    """
     if number > len(patients):
         raise SegShiftError(
             f"patients: {number} must be labelled, and the training split has {len(patients)}: "
             f"{', '.join(sorted(patients))}"
         )
-    order = generator(seed, "labelled").permutation(len(patients))
-    return [sorted(patients)[index] for index in order[:number]]
+    return patients[:number]
 
 
 def either(default, **given):

@@ -24,10 +24,16 @@ class SAMHead(Head):
         maps: the tapped maps, the last one of the backbone first.
         decoder: SAM's mask decoder or one built upon it.
         width: channels of the image embedding.
+
+    Raises:
+        SegShiftError: the first map is of a size that the head cannot take.
     """
+
+    most: int | None = None  # positions of the first map that the head can take
 
     def __init__(self, maps: list[Map], decoder: Decoder, width: int) -> None:
         super().__init__()
+        _check_count(module_name(self), maps[0].grid, "the map that it takes", self.most)
         self.neck = None if maps[0].channels == width else build_neck(maps[0].channels, width)
         self.prompt_encoder = build_prompt_encoder(width)
         self.mask_decoder = decoder
@@ -53,9 +59,13 @@ def check_positions(head: str, backbone: Backbone, most: int | None = None) -> N
         SegShiftError: it has too few positions, among which attention could not choose, or more than
             ``most``.
     """
-    height, width = backbone.maps[backbone.last].grid
-    count = height * width
-    found = f"the last map of backbone {module_name(backbone)} has {count} at {backbone.image_size} px"
+    whose = f"the last map of backbone {module_name(backbone)}"
+    _check_count(head, backbone.maps[backbone.last].grid, whose, most, f" at {backbone.image_size} px")
+
+
+def _check_count(head: str, grid: tuple[int, int], whose: str, most: int | None, at: str = "") -> None:
+    count = grid[0] * grid[1]
+    found = f"{whose} has {count}{at}"
     if count < FEWEST:
         raise SegShiftError(f"head {head} attends among at least {FEWEST} positions; {found}")
     if most is not None and count > most:

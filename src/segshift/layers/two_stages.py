@@ -7,7 +7,7 @@ from segshift.contracts import Map
 from segshift.layers.hsam import FirstStage, SecondStage
 from segshift.layers.images import resize
 from segshift.layers.sam import Decoder
-from segshift.layers.sam_head import SAMHead
+from segshift.layers.sam_head import MOST, SAMHead
 
 ORIGINAL_NOISE = 0.2
 
@@ -25,6 +25,7 @@ class TwoStages(SAMHead):
     """
 
     loss_weights = (0.4, 0.6)
+    most = MOST
 
     def __init__(
         self, maps: list[Map], decoder: Decoder, tokens: int, width: int, noise: float, original: bool

@@ -84,14 +84,15 @@ def _rare(training: dict[str, Any]) -> dict[str, Any]:
 def _slices(settings: dict[str, Any], model: nn.Module, prepared: Prepared) -> tuple[TrainingSlices, str]:
     """What is drawn from, as training does, and by which sampling."""
     patients = list(dict.fromkeys(volume.patient for volume in prepared.volumes("train")))
-    labelled, used, splits = patients, patients, ("train",)
+    labelled, used, splits, first = patients, patients, ("train",), None
     if adaptation := settings.get("adaptation"):
         objective = plugins.build("adaptations", adaptation, model)
         labelled = objective.labelled(patients, settings["seed"])
         used, splits = objective.used(patients, labelled), objective.splits
+        first = objective.labelled_slices
     recipe = settings["training"].get("augment") or {}
     how = settings["training"].get("sampling", "uniform")
-    return TrainingSlices(prepared, used, labelled, recipe, settings["seed"], splits), how
+    return TrainingSlices(prepared, used, labelled, recipe, settings["seed"], splits, first), how
 
 
 def _entrances(model: nn.Module) -> list[tuple[str, Prepare]]:
