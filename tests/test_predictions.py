@@ -348,6 +348,7 @@ def test_a_failed_write_leaves_the_old_mask(site, scan, tmp_path, monkeypatch):
         ("mask", [], "must be named"),
         ("mask.nii", ["--ensemble", "0"], f"the cell {AXIAL} is named twice"),
         ("mask.nii", ["--ensemble", "7"], "head/unet/full/own/7/settings.yaml is not there"),
+        ("mask.nii", ["--scale", "min_max"], f"from which {AXIAL} learned, has percentile of its own"),
     ],
 )
 def test_what_is_asked_for_and_cannot_be(site, scan, tmp_path, capsys, output, more, sentence):
@@ -355,6 +356,22 @@ def test_what_is_asked_for_and_cannot_be(site, scan, tmp_path, capsys, output, m
     (line,) = capsys.readouterr().err.splitlines()
     assert sentence in line
     assert not list(tmp_path.iterdir())
+
+
+def test_raw_values_are_scaled_where_that_is_asked_for_and_only_there(site, scan, tmp_path, capsys):
+    raw = nibabel.load(scan)
+    image = 1000 * np.asarray(raw.dataobj) + 50
+    nibabel.save(nibabel.Nifti1Image(image, raw.affine), tmp_path / "raw.nii")
+    low, high = np.percentile(image, [1, 99])
+    by_hand = np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(by_hand, raw.affine), tmp_path / "scaled.nii")
+    assert predict(site, DRAWN, tmp_path / "raw.nii", tmp_path / "mask.nii") == 1
+    assert "no step that brings them there" in (said := capsys.readouterr().err)
+    assert "--scale min_max or percentile" in said and not (tmp_path / "mask.nii").exists()
+    assert predict(site, DRAWN, tmp_path / "raw.nii", tmp_path / "mask.nii", "--scale", "percentile") == 0
+    assert predict(site, DRAWN, tmp_path / "scaled.nii", tmp_path / "same.nii") == 0
+    assert (voxels(tmp_path / "mask.nii") == voxels(tmp_path / "same.nii")).all()
+    assert len(np.unique(voxels(tmp_path / "mask.nii"))) > 1
 
 
 def test_an_empty_folder_and_one_that_would_be_overwritten(site, folder, tmp_path, capsys):

@@ -38,6 +38,9 @@ class Prediction:
     shares: np.ndarray | None
 
 
+SCALES = ("min_max", "percentile")  # steps that bring values to [0, 1]
+
+
 class Predictor:
     """One model, or several whose class probabilities are averaged.
 
@@ -46,15 +49,22 @@ class Predictor:
         root: the results folder, where a cell is a path.
         device: where they run.
         channel: which channel of 4D scans; default: the one that the reader of the model's data takes.
+        scale: a step of ``SCALES`` that brings values to [0, 1], for models whose data have none.
 
     Raises:
-        SegShiftError: a cell without a model, one named twice, or models of different classes.
+        SegShiftError: a cell without a model, one named twice, models of different classes, or ``scale`` for
+            a model whose data have such a step.
     """
 
     def __init__(
-        self, cells: Sequence[str], root: str, device: torch.device, channel: int | None = None
+        self,
+        cells: Sequence[str],
+        root: str,
+        device: torch.device,
+        channel: int | None = None,
+        scale: str | None = None,
     ) -> None:
-        self.device, self.channel = device, channel
+        self.device, self.channel, self.scale = device, channel, scale
         self.alike: list[Alike] = []
         #: digest of the weights by path
         self.digests: dict[str, str] = {}
@@ -77,6 +87,11 @@ class Predictor:
         (checkpoint,) = inference.load(folder, settings, results, self.device, ["model"])
         self.digests[path] = checkpoint.digest
         data, model = settings.get("target", settings["source"]), checkpoint.model
+        own = [step for step in data["preprocess"] if _name(step) in SCALES]
+        if self.scale and own:
+            raise SegShiftError(
+                f"--scale: {data['dataset']}, from which {path} learned, has {own[0]} of its own"
+            )
         for one in self.alike:
             if self._way(one.data) == self._way(data) and one.models[0].crop == model.crop:
                 one.models.append(model)
@@ -145,7 +160,7 @@ class Predictor:
     ) -> tuple[Canvas, RawGrid]:
         data = alike.data
         canvas = canvases.read(file, data["plane"], *self._options(data, mask))
-        slices, affine = _prepared(canvas, data)
+        slices, affine = _prepared(canvas, data, self.scale)
         _check_colours(canvas, data)
         shape = (len(slices), *slices.shape[-2:])
         raw = canvas.volume
@@ -157,7 +172,14 @@ class Predictor:
         return canvas, grid
 
 
-def _prepared(canvas: Canvas, data: dict[str, Any]) -> tuple[torch.Tensor, np.ndarray]:
+def _name(step: Any) -> str:
+    """Of an entry of ``preprocess``: a name, or a name with parameters."""
+    return step if isinstance(step, str) else next(iter(step))
+
+
+def _prepared(
+    canvas: Canvas, data: dict[str, Any], scale: str | None = None
+) -> tuple[torch.Tensor, np.ndarray]:
     """Slices [z, H, W], or [z, 3, H, W] in colour, as the model's data were prepared, and their affine."""
     file, image = canvas.file, canvas.volume.image
     if wrong := int(image.size - np.isfinite(image).sum()):
@@ -165,13 +187,13 @@ def _prepared(canvas: Canvas, data: dict[str, Any]) -> tuple[torch.Tensor, np.nd
     if image.min() == image.max():
         raise SegShiftError(f"{file} is empty: every voxel has the same value, {image.flat[0]:g}")
     try:
-        prepared = steps.apply(canvas.volume, data["preprocess"])
+        prepared = steps.apply(canvas.volume, [*([scale] if scale else []), *data["preprocess"]])
     except SegShiftError as error:
         raise SegShiftError(f"{file}: {error}") from None
     if prepared.image.min() < 0 or prepared.image.max() > 1:
         raise SegShiftError(
             f"{file}: values lie outside [0, 1], and {data['dataset']} has no step that brings them there; "
-            "scale the image as that dataset's files are"
+            f"scale the image as that dataset's files are, or choose how: --scale {' or '.join(SCALES)}"
         )
     # float16 as in the prepared format, so that a scan gives what evaluation gave
     slices = torch.from_numpy(prepared.image.astype(np.float16).astype(np.float32))

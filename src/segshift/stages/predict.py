@@ -34,6 +34,7 @@ def run(
     ensemble: Sequence[str] = (),
     probabilities: bool = False,
     overwrite: bool = False,
+    scale: str | None = None,
 ) -> None:
     """Segment one scan, or all in a folder.
 
@@ -51,6 +52,7 @@ def run(
         ensemble: more models, by cell, or by seed of ``cell``.
         probabilities: write them too, as ``<mask>_probabilities.nii.gz``.
         overwrite: of a folder, make masks again that are there.
+        scale: ``min_max`` or ``percentile``, for a model whose dataset has no step that scales values.
 
     Raises:
         SegShiftError: no such cell or image, an image of no known format, empty or with NaN, a mask that
@@ -65,7 +67,7 @@ def run(
             raise SegShiftError(f"the mask {output} would replace the scan")
     elif output.is_file():
         raise SegShiftError(f"{output} is a file; a folder of scans becomes a folder of masks")
-    predictor = Predictor([cell, *_others(cell, ensemble)], root, find_device(device), channel)
+    predictor = Predictor([cell, *_others(cell, ensemble)], root, find_device(device), channel, scale)
     work = _Work(predictor, mask, probabilities)
     if single:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -136,11 +138,12 @@ class _Work:
         """Note whose masks a folder holds; those of other models are not continued."""
         ours: dict[str, Any] = {"models": self.predictor.digests, "classes": self.predictor.classes}
         ours |= {"channel": self.predictor.channel}
+        ours |= {"scale": self.predictor.scale} if self.predictor.scale else {}
         file = folder / RECORD
         if not overwrite and file.exists() and _read(file) != ours:
             raise SegShiftError(
-                f"{folder} holds masks that other models or another channel made, see {RECORD}; choose "
-                "another folder, or --overwrite"
+                f"{folder} holds masks that other models, another channel or scale made, see {RECORD}; "
+                "choose another folder, or --overwrite"
             )
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{RECORD}.part"
