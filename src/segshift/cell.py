@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ class Cell:
         self.collapsed: list[int] = []  # epochs
         self.guarded = ""  # why ``guard`` ended it
         self.journal: Journal | None = None
+        self.failed = ""  # why it goes on no more, though others of its row do
+        self.log: Path | None = None  # where its words go too, beside those of its row
         self.selected: dict[str, dict[str, Any]] = {}
         self.resume = folder / "resume"
 
@@ -78,6 +81,32 @@ class Cell:
             return self.ended - self.selected["model"]["epoch"] >= patience or self.done >= self.total
         return self.done >= self.total
 
+    @property
+    def goes_on(self) -> bool:
+        """There are steps that it has still to do."""
+        return not self.failed and not self.over
+
+    def say(self, text: str) -> None:
+        """Tell whoever reads the log."""
+        print(text, flush=True)
+        if self.log:
+            with self.log.open("a") as log:
+                print(text, file=log)
+
+    def fail(self, error: Exception) -> None:
+        """End this model alone; others that are trained with it go on."""
+        self.failed = f"{type(error).__name__}: {error}"
+        if self.journal:
+            self.journal.end("FAILED", self.failed)
+        if not isinstance(error, SegShiftError):  # a mistake of ours: where it is
+            self.say("".join(traceback.format_exception(error)).rstrip())
+        self.say(f"segshift train: {error}" if isinstance(error, SegShiftError) else self.failed)
+        self.optimizer = None  # its memory is for the others
+        for parameter in self.learning:
+            parameter.grad = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     # ---- start and resume ------------------------------------------------------------------------------
 
     def begin(self, steps: int, labelled: list[str]) -> None:
@@ -90,15 +119,15 @@ class Cell:
                 f"{self.settings['cell']}: early_stopping looks at validation labels, which this adaptation "
                 "must not; say early_stopping: null for it"
             )
-        self.started = time.monotonic()
         self._load()
+        self.begun, self.before = time.monotonic(), self.done
         if not self.done:  # of an earlier training
             shutil.rmtree(self.folder / "snapshots", ignore_errors=True)
         self.journal = Journal(self.folder)
         self.run = self.run or f"{int(time.time() * 1000):x}{os.getpid():x}"
         self.journal.start(self.run, self._parameters(), _tags(self.device))
         if self.done:
-            print(f"{self.settings['cell']}: goes on after step {self.done} of {self.total}", flush=True)
+            self.say(f"{self.settings['cell']}: goes on after step {self.done} of {self.total}")
 
     def _parameters(self) -> dict[str, Any]:
         return {**self.settings["training"], "steps": self.total, **self.count()}
@@ -118,7 +147,7 @@ class Cell:
             state = torch.load(file, map_location=self.device, weights_only=True)
             fits = state["identity"] == self.identity
         except Exception as error:  # a torn file, for whatever reason, must not end a training
-            print(f"{file} cannot be read ({error}) and is set aside", flush=True)
+            self.say(f"{file} cannot be read ({error}) and is set aside")
             fits = False
         if not fits:
             aside = self.resume.with_name(f"resume.{int(time.time() * 1000)}")
@@ -126,7 +155,7 @@ class Cell:
             for part in self.resume.glob("*.ckpt"):
                 part.rename(aside / part.name)
             what = "a saved state of other settings, code or data"
-            print(f"{self.settings['cell']}: {what} was set aside in {aside}", flush=True)
+            self.say(f"{self.settings['cell']}: {what} was set aside in {aside}")
             return
         with torch.no_grad():
             for name, tensor in self.tensors.items():
@@ -140,8 +169,6 @@ class Cell:
     def save(self) -> None:
         """Write the state by rename, then remove selected weights that it no longer names."""
         self.resume.mkdir(parents=True, exist_ok=True)
-        self.seconds += time.monotonic() - self.started
-        self.started = time.monotonic()
         state = {"identity": self.identity, "optimizer": self.optimizer.state_dict(), "tensors": self.tensors}
         state |= {name: getattr(self, name) for name in STATE}
         state |= {"objective": self.objective.state(), "curves": self.curves.state()}
@@ -174,6 +201,12 @@ class Cell:
             values = {f"train/{name}": value for name, value in numbers.items()}
             self.journal.log(self.done, values | {"train/learning_rate": rate})
         self.done += 1
+
+    def spent(self, seconds: float, images: int = 0) -> None:
+        """So much of the device's time was its own, or its share; ``images``: of a step on so many slices."""
+        self.seconds += seconds
+        if images:
+            self.curves.timed(images, seconds)
 
     def _backward(self, batch: Batch) -> tuple[bool, dict[str, float]]:
         """Gradients of a batch, part by part; did anything teach, and the parts' numbers, weighted by size.
@@ -234,12 +267,10 @@ class Cell:
         values |= self.curves.end()
         self.journal.log(self.done - 1, {name: value for name, value in values.items() if value is not None})
         self.ended = epoch
-        left = (self.total - self.done) * (time.monotonic() - self.started + self.seconds) / max(self.done, 1)
+        left = (self.total - self.done) * (time.monotonic() - self.begun) / max(self.done - self.before, 1)
         shown = "" if dice is None else f" validation Dice {dice:.2f}, loss {loss:.4f},"
-        print(
-            f"{self.settings['cell']}: epoch {epoch} of {self.total // self.steps},{shown} {left:.0f} s left",
-            flush=True,
-        )
+        epochs = self.total // self.steps
+        self.say(f"{self.settings['cell']}: epoch {epoch} of {epochs},{shown} {left:.0f} s left")
 
     def picture(self, shown: dict[str, tuple[Any, Any, Any]]) -> None:
         """Write the picture of the epoch that just ended: by caption image, truth and prediction."""
@@ -259,7 +290,7 @@ class Cell:
         if not watch.collapsed:
             return
         self.collapsed.append(epoch)
-        print(f"{self.settings['cell']}: collapsed at epoch {epoch}: one class everywhere", flush=True)
+        self.say(f"{self.settings['cell']}: collapsed at epoch {epoch}: one class everywhere")
         if self.objective.guard:
             self.guarded = f"collapsed at epoch {epoch}, the source model is kept"
             self.journal.event("guard", why=self.guarded)
@@ -291,7 +322,6 @@ class Cell:
         if "adaptation" in self.settings:
             role = "last" if self.objective.keep == "best" else "model"
             self._keep(role, epochs, 0.0, None, None)
-        seconds = self.seconds + time.monotonic() - self.started
         best = self.selected["model"]
         record = {
             "run": self.run,
@@ -309,7 +339,7 @@ class Cell:
                 else {}
             ),
             "device": str(self.device),
-            "device_seconds": round(seconds, 1),
+            "device_seconds": round(self.seconds, 1),
             **more,
             "configuration": self.settings,
         }

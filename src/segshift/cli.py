@@ -176,8 +176,6 @@ def _declare_predict(verb: Callable) -> None:
     text = "write them too, as MASK_probabilities.nii.gz"
     sub.add_argument("--probabilities", action="store_true", help=text)
     sub.add_argument("--overwrite", action="store_true", help="of a folder: make masks again that are there")
-    text = "bring values to [0, 1] this way, where the model's data came with such values"
-    sub.add_argument("--scale", choices=["min_max", "percentile"], help=text)
 
 
 def _folder(sub: argparse.ArgumentParser) -> None:
@@ -299,10 +297,11 @@ def _prepare(arguments: Arguments) -> None:
 
 
 def _fit(arguments: Arguments) -> int:
-    options = (arguments.results, arguments.device, arguments.workers, arguments.verb == "adapt")
+    options = (arguments.results, arguments.device, arguments.workers)
     if arguments.row:
-        return stage("row").run(arguments.cell, arguments.row, *options, arguments.heads)
-    return stage("train").run(arguments.cell, *options, arguments.heads)
+        adapt = arguments.verb == "adapt"
+        return stage("row").run(arguments.cell, arguments.row, *options, adapt, arguments.heads)
+    return stage(arguments.verb).run(arguments.cell, *options, heads=arguments.heads)
 
 
 def _evaluate(arguments: Arguments) -> None:
@@ -355,7 +354,7 @@ def _report(arguments: Arguments) -> None:
 
 def _predict(arguments: Arguments) -> None:
     a = arguments
-    more = (a.device, a.channel, a.mask, a.ensemble, a.probabilities, a.overwrite, a.scale)
+    more = (a.device, a.channel, a.mask, a.ensemble, a.probabilities, a.overwrite)
     stage("predict").run(a.cell, a.image, a.output, a.results, *more)
 
 

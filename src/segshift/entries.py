@@ -203,6 +203,7 @@ class Experiment(Strict):
     grid: dict[str, list[Any]] | list[dict[str, list[Any]]]
     targets: Literal["siblings"] | dict[str, list[str]] = "siblings"
     contaminated: Literal["keep", "drop_target", "drop_anatomy"] = "keep"
+    seeds_share: Literal["none", "sampling"] | None = None  # default: what project.yaml says
     # of its own table: intervals, ties and ranks, where patients are known; keys as in tables.yaml
     statistics: bool | Statistics = True
     in_all: bool = True
@@ -223,6 +224,8 @@ class Project(Strict):
     """What is one for all experiments."""
 
     seeds: list[int] = [42]
+    #: ``sampling``: all seeds see what the first one draws from the data, and vary the rest alone.
+    seeds_share: Literal["none", "sampling"] = "none"
     raw: str = "data"
     weights: str = "weights"
     cache: float = Field(10.0, ge=0)  # GB that results/cache may hold of volumes after their steps

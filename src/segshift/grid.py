@@ -21,6 +21,7 @@ from segshift.entries import AXES, BACKBONES, Config, Entry, Training, matches
 from segshift.errors import SegShiftError, unknown
 from segshift.identity import CELL_AXES, Expanded, LeftOut, Model, Score
 from segshift.paths import Results
+from segshift.sampling_seeds import SamplingSeeds
 
 CHECKS = ("lost_labels", "accept")  # of a dataset: what may pass, not what the data are
 NO_IDENTITY = ("classes", "modality", *CHECKS)  # of a dataset: no model is another by these
@@ -31,6 +32,7 @@ class Grid:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.sampling_seeds = SamplingSeeds(config)
         self.experiments = {name: self._expand(name) for name in config.experiments}
 
     # ---- expansion -------------------------------------------------------------------------------------
@@ -56,6 +58,7 @@ class Grid:
             self._check_axes(name, grid)
             for values in product(*(grid[axis] for axis in CELL_AXES)):
                 cell = Model(*values)
+                self.sampling_seeds.note(name, cell, grid["seed"][0])
                 for adapt in grid["adapt"]:
                     for target in self._targets(name, cell.source):
                         reason = self.contaminated(cell, target, experiment.contaminated)
@@ -241,7 +244,7 @@ class Grid:
             "backbone": self._backbone(model.backbone),
             "tuning": self._tuning(model.tuning),
             "head": self._head(model),
-            "seed": model.seed,
+            **{"seed": model.seed, **self.sampling_seeds.section(model)},
             "training": self.training(model),
             "weights": {name: config.weights[name].sha256 for name in self.weights(model)},
         }
@@ -382,10 +385,9 @@ def changed_data(grid: Grid, results: Results) -> set[str]:
     changed = set()
     for name in grid.datasets():
         file = results.data(name) / "manifest.json"
-        if file.exists():
-            settings = json.loads(file.read_text())["settings"]
-            if not same_data(settings, render(grid.dataset_settings(name))):
-                changed.add(str(file))
+        text = render(grid.dataset_settings(name))
+        if file.exists() and not same_data(json.loads(file.read_text())["settings"], text):
+            changed.add(str(file))
     return changed
 
 

@@ -67,13 +67,17 @@ class Segmenter(nn.Module):
         return self.head.predict(outputs)
 
 
-def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
+def build(
+    settings: list[dict[str, Any]], results: Results, broken: dict[str, Exception] | None = None
+) -> list[Segmenter]:
     """Build the models of several cells; those with one frozen backbone share it.
 
     Args:
         settings: each cell's settings. Backbone, tuning and weights must be equal where there are several
             cells.
         results: where the fetched weights are.
+        broken: if given, a head that cannot be built is put in here by its cell, with the reason, and left
+            out of what is returned; else it is an error.
     """
     first = settings[0]
     backbone = _backbone(first["backbone"], first, "backbone", results)
@@ -84,21 +88,44 @@ def build(settings: list[dict[str, Any]], results: Results) -> list[Segmenter]:
         if side and tuning["side"].get("crop") == "patch":
             patch = side.maps[side.last].stride
         backbone = plugins.build("tunings", _own(tuning), backbone, **({"side": side} if side else {}))
-    taps = [find_taps(one["head"], backbone) for one in settings]
-    backbone.use(sorted({tap for some in taps for tap in some}))
-    models = []
-    for one, tapped in zip(settings, taps, strict=True):
-        with seeded(one["seed"], "head"):
-            maps = [backbone.maps[tap] for tap in tapped]
-            head = plugins.build("heads", _own(one["head"]), maps, len(one["classes"]))
-        if one["head"].get("init"):
-            states = {
-                part: read_weights(results, one, name) for part, name in one["head"]["init"].items() if name
-            }
-            plugins.load("heads", one["head"]["module"]).load(head, states)
-        how = first["backbone"].get("resize", "bilinear")
-        models.append(Segmenter(backbone, head, tapped, patch, how))
+    taps: dict[str, list[int]] = {}
+    for one in settings:
+        with _collected(one["cell"], broken):
+            taps[one["cell"]] = find_taps(one["head"], backbone)
+    models: list[Segmenter] = []
+    if not taps:
+        return models
+    backbone.use(sorted({tap for some in taps.values() for tap in some}))
+    for one in settings:
+        if one["cell"] in taps:
+            with _collected(one["cell"], broken):
+                models.append(_with_head(backbone, one, taps[one["cell"]], patch, results))
     return models
+
+
+@contextmanager
+def _collected(cell: str, broken: dict[str, Exception] | None) -> Iterator[None]:
+    """What goes wrong is kept where somebody asked for it."""
+    try:
+        yield
+    except Exception as error:
+        if broken is None:
+            raise
+        broken[cell] = error
+
+
+def _with_head(
+    backbone: Backbone, settings: dict[str, Any], taps: list[int], patch: int, results: Results
+) -> Segmenter:
+    """A head of the cell's own seed, with its weights if it starts from some, on a tuned backbone."""
+    entry = settings["head"]
+    with seeded(settings["seed"], "head"):
+        maps = [backbone.maps[tap] for tap in taps]
+        head = plugins.build("heads", _own(entry), maps, len(settings["classes"]))
+    if entry.get("init"):
+        states = {part: read_weights(results, settings, name) for part, name in entry["init"].items() if name}
+        plugins.load("heads", entry["module"]).load(head, states)
+    return Segmenter(backbone, head, taps, patch, settings["backbone"].get("resize", "bilinear"))
 
 
 def find_taps(entry: dict[str, Any], backbone: Backbone) -> list[int]:

@@ -28,6 +28,11 @@ class Results:
         return self.root / "runs" / model
 
     @property
+    def rows(self) -> Path:
+        """Markers of models that rows may train, logs of rows, and which models the workflow wants."""
+        return self.root / "rows"
+
+    @property
     def config(self) -> Path:
         """The configuration with which the running (or last) workflow started."""
         return self.root / ".config"

@@ -11,10 +11,11 @@ from typing import Any
 from segshift.config import read_yaml
 from segshift.errors import SegShiftError, unknown
 
-NUMBERS = ("threads", "mem_mb", "runtime", "gpu", "workers", "disk_mb", "grace")
+NUMBERS = ("threads", "mem_mb", "runtime", "gpu", "workers", "disk_mb", "grace", "heads")
 WORDS = ("gpu_model", "constraint", "qos", "slurm_partition", "slurm_account", "slurm_extra")
 GROWING = ("mem_mb", "runtime")
 ALL = "all"  # keys for every rule
+ROW, ROWS_OF = "row", "train"  # what a row does not say it takes from a single training
 EARLY = 60  # seconds that Slurm may send a signal before its time
 
 Site = dict[str, dict[str, Any]]
@@ -34,7 +35,8 @@ def read(defaults: str | Path, own: str | Path) -> Site:
     written = _checked(Path(own), site) if Path(own).exists() else {}
     everywhere, everywhere_here = site.pop(ALL, {}), written.pop(ALL, {})
     for rule, values in site.items():
-        site[rule] = everywhere | values | everywhere_here | written.get(rule, {})
+        base = site[ROWS_OF] | values if rule == ROW else everywhere | values | everywhere_here
+        site[rule] = base | written.get(rule, {})
         _check_grace(f"{own if rule in written else defaults}: {rule}", site[rule])
     return site
 
@@ -56,7 +58,7 @@ def needs(site: Site, rule: str, gpu: bool = True) -> dict[str, Any]:
     """
     if rule not in site:
         raise unknown("unknown rule", rule, site)
-    left_out = {"threads", "grace"} if gpu else {"threads", "grace", "gpu", "gpu_model"}
+    left_out = {"threads", "grace", "heads"} | (set() if gpu else {"gpu", "gpu_model"})
     asked = {
         key: _grows(value) if key in GROWING else value
         for key, value in site[rule].items()
@@ -86,7 +88,7 @@ def _checked(file: Path, known: Site | None = None) -> Site:
         if not isinstance(values, dict):
             raise SegShiftError(f"{file}: {rule} must be {{key: value}}, not {values!r}")
         for key, value in values.items():
-            _check(f"{file}: {rule}", key, value)
+            _check(f"{file}: {rule}", key, value, rule)
     return content
 
 
@@ -99,11 +101,12 @@ def _check_grace(where: str, values: dict[str, Any]) -> None:
         )
 
 
-def _check(where: str, key: str, value: Any) -> None:
-    if key not in (*NUMBERS, *WORDS):
-        raise unknown(f"{where}: unknown key", key, (*NUMBERS, *WORDS))
+def _check(where: str, key: str, value: Any, rule: str) -> None:
+    if key not in (*NUMBERS, *WORDS) or (key == "heads" and rule != ROW):
+        known = [name for name in (*NUMBERS, *WORDS) if name != "heads" or rule == ROW]
+        raise unknown(f"{where}: unknown key", key, known)
     if key in WORDS and not isinstance(value, str):
         raise SegShiftError(f"{where}: {key} must be text, not {value!r}")
-    least = 0 if key in ("gpu", "workers", "grace") else 1
+    least = 0 if key in ("gpu", "workers", "grace", "heads") else 1
     if key in NUMBERS and (not isinstance(value, int) or isinstance(value, bool) or value < least):
         raise SegShiftError(f"{where}: {key} must be a whole number of at least {least}, not {value!r}")

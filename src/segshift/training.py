@@ -10,6 +10,8 @@ import logging
 import signal
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from segshift.contracts import Batch, set_mode
 from segshift.errors import SegShiftError
 from segshift.layers.pseudo_labels import per_class
 from segshift.prepared import Prepared
+from segshift.rows import sampling_seed
 from segshift.sampling import key
 from segshift.shared_pass import SharedPass
 from segshift.slices import (
@@ -75,11 +78,12 @@ class Training(pl.LightningModule):
         self.settings = settings = cells[0].settings
         self.recipe = settings["training"].get("augment") or {}
         patients = list(dict.fromkeys(volume.patient for volume in prepared.volumes("train")))
-        labelled = cells[0].objective.labelled(patients, settings["seed"])
+        seed = sampling_seed(settings)
+        labelled = cells[0].objective.labelled(patients, seed)
         used = cells[0].objective.used(patients, labelled)
         objective = cells[0].objective
         self.train_slices = TrainingSlices(
-            prepared, used, labelled, self.recipe, settings["seed"], objective.splits,
+            prepared, used, labelled, self.recipe, seed, objective.splits,
             objective.labelled_slices,
         )  # fmt: skip
         self.multiple = cells[0].model.crop
@@ -105,20 +109,40 @@ class Training(pl.LightningModule):
         self.stop: int | None = None
         self.pictured, self.picture_epochs = snapshots.chosen(prepared), snapshots.epochs(self.epochs)
         watched = {volume.patient for volume in self.validation.volumes}
+        self.lap = time.monotonic()
         for cell in cells:
-            cell.budget = watch.budget(cell.objective, len(labelled), len(watched))
-            cell.begin(self.steps, labelled)
+            with self._apart(cell):
+                cell.budget = watch.budget(cell.objective, len(labelled), len(watched))
+                cell.begin(self.steps, labelled)
+        self.at = self.done  # the step of the batch that comes next
 
     @property
     def done(self) -> int:
         """Finished steps: those of the cell that is furthest behind, of those that still have some to do."""
-        return min((cell.done for cell in self.cells if not cell.over), default=self.cells[0].done)
+        begun = [cell.done for cell in self.cells if not cell.failed]
+        return min((cell.done for cell in self.cells if cell.goes_on), default=begun[0] if begun else 0)
 
     def _due(self) -> list[Cell]:
         """The cells whose epoch just ended; another may have been further when all were killed."""
-        if not self.done:  # before the first step, see ``_source``
-            return [cell for cell in self.cells if not cell.done and cell.objective.guard]
-        return [cell for cell in self.cells if cell.done == self.done and cell.ended * self.steps < cell.done]
+        living = [cell for cell in self.cells if not cell.failed and cell.done == self.at]
+        if not self.at:  # before the first step, see ``_source``
+            return [cell for cell in living if cell.objective.guard]
+        return [cell for cell in living if cell.ended * self.steps < cell.done]
+
+    @contextmanager
+    def _apart(self, cell: Cell) -> Iterator[None]:
+        """What goes wrong in a cell's own part ends that cell alone, unless it is the last one."""
+        try:
+            yield
+        except Exception as error:
+            if all(other.failed for other in self.cells if other is not cell):
+                raise
+            cell.fail(error)
+
+    def _spent(self) -> float:
+        """Seconds since this was asked last."""
+        before, self.lap = self.lap, time.monotonic()
+        return self.lap - before
 
     # ---- features --------------------------------------------------------------------------------------
 
@@ -176,16 +200,21 @@ class Training(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         self._estimate()
+        self.at = self.done
         return DataLoader(
-            self.train_slices, batch_sampler=self.positions, num_workers=self.workers, collate_fn=collate
+            self.train_slices, batch_sampler=self.positions, collate_fn=collate, **self._reading()
         )
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.validation, batch_size=None, num_workers=self.workers)
+        return DataLoader(self.validation, batch_size=None, **self._reading())
+
+    def _reading(self) -> dict[str, Any]:
+        """Workers; for a GPU batches in memory that it copies from while it computes."""
+        return {"num_workers": self.workers, "pin_memory": self.device.type == "cuda"}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        moved = {name: part.to(device) for name, part in batch._asdict().items() if isinstance(part, Tensor)}
-        return batch._replace(**moved)
+        tensors = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+        return batch._replace(**{name: part.to(device, non_blocking=True) for name, part in tensors.items()})
 
     def on_train_start(self) -> None:
         # Lightning's own handlers would stop between batches without our state; ours only set a flag.
@@ -200,34 +229,46 @@ class Training(pl.LightningModule):
         self.on_validation_epoch_start()
         for index in range(len(self.validation)):
             self.validation_step(self.transfer_batch_to_device(self.validation[index], self.device, 0), index)
-        for cell, tally in zip(self.cells, self.tallies, strict=True):
-            if cell in self._due():
-                found = tally.found()
+        for cell in self._due():
+            found = self.tallies[cell].found()
+            with self._apart(cell):
                 cell.keep_source(found.dice, found.loss)
 
     def _note(self, number: int, frame: Any) -> None:
         self.stop = number
 
     def on_train_epoch_start(self) -> None:
-        self.clock = time.monotonic()
+        self._share([cell for cell in self.cells if cell.goes_on])
 
     def training_step(self, drawn: Drawn, index: int) -> None:
-        step = self.done
+        step, self.at = self.at, self.at + 1
+        # Another may have been further when all were killed, and the one that was behind may have failed.
+        if taking := [cell for cell in self.cells if cell.goes_on and cell.done == step]:
+            self._step(drawn, step, taking)
+        if self.at % self.steps:
+            self._between_steps()
+
+    def _step(self, drawn: Drawn, step: int, cells: list[Cell]) -> None:
+        """One step of some cells on one batch, whose pass they share, and the time that it takes."""
         images, plain, labels = augment.apply(drawn.images, drawn.labels, drawn.augmentation)
         if self.multiple > 1:
             same = plain is images
             images, labels = crop(images, self.multiple), crop(labels, self.multiple)
             plain = images if same else crop(plain, self.multiple)
         maps = self._maps("train", images, drawn.indices)
-        for cell in self.cells:
-            if cell.done == step and not cell.over:  # another may have been further when all were killed
-                torch.manual_seed(key(self.settings["seed"], "step", step))
+        together = self._spent() / len(cells)
+        for cell in cells:
+            with self._apart(cell):
+                torch.manual_seed(key(cell.settings["seed"], "step", step))
                 own = self.shared.own(cell.model, maps)
                 cell.step(Batch(images, plain, labels, drawn.labelled, own), POINTS)
-                cell.curves.timed(len(images), time.monotonic() - self.clock)
-        self.clock = time.monotonic()
-        if self.done % self.steps:
-            self._between_steps()
+            cell.spent(together + self._spent(), len(images))
+
+    def _share(self, cells: list[Cell]) -> None:
+        """Time that went for some cells alike."""
+        seconds = self._spent()
+        for cell in cells:
+            cell.spent(seconds / len(cells))
 
     def _between_steps(self) -> None:
         late = time.monotonic() - self.saved > SAVE_EVERY
@@ -237,33 +278,42 @@ class Training(pl.LightningModule):
             raise Interrupted(f"signal {self.stop} after step {self.done}")
 
     def on_validation_epoch_start(self) -> None:
-        self.tallies = [Tally(cell, len(self.validation.volumes)) for cell in self.cells]
+        volumes = len(self.validation.volumes)
+        self.tallies = {cell: Tally(cell, volumes) for cell in self._due()}
 
     def validation_step(self, chunk: Chunk, index: int) -> None:
         set_mode(self.models, False)
-        maps = self._maps("validation", chunk.images, slice(chunk.first, chunk.first + len(chunk.images)))
-        pictured = self.pictured if self.done // self.steps in self.picture_epochs else {}
-        for cell, tally in zip(self.cells, self.tallies, strict=True):
-            if cell in self._due():
-                tally.add(chunk, self.shared.own(cell.model, maps), pictured)
+        if due := [cell for cell in self.tallies if not cell.failed]:
+            where = slice(chunk.first, chunk.first + len(chunk.images))
+            maps = self._maps("validation", chunk.images, where)
+            pictured = self.pictured if self.at // self.steps in self.picture_epochs else {}
+            self._share(due)
+            for cell in due:
+                with self._apart(cell):
+                    self.tallies[cell].add(chunk, self.shared.own(cell.model, maps), pictured)
+                cell.spent(self._spent())
         if self.stop:
             raise Interrupted(f"signal {self.stop} while validating after step {self.done}")
 
     def on_train_epoch_end(self) -> None:
-        due = self._due()
-        for cell, tally in zip(self.cells, self.tallies, strict=True):
-            if cell in due:
-                cell.end_epoch(self.done // self.steps, *tally.found(), tally.watch)
+        epoch = self.at // self.steps
+        for cell in self._due():
+            tally = self.tallies[cell]
+            with self._apart(cell):
+                cell.end_epoch(epoch, *tally.found(), tally.watch)
                 if tally.shown:
                     cell.picture(tally.shown)
+            cell.spent(self._spent())
         self.save()
-        self.trainer.should_stop = all(cell.over for cell in self.cells)
+        self.trainer.should_stop = not any(cell.goes_on for cell in self.cells)
         if self.stop:
-            raise Interrupted(f"signal {self.stop} after epoch {self.done // self.steps}")
+            raise Interrupted(f"signal {self.stop} after epoch {epoch}")
 
     def save(self) -> None:
         """Write every cell's state."""
-        for cell in self.cells:
+        living = [cell for cell in self.cells if not cell.failed]
+        self._share(living)
+        for cell in living:
             cell.save()
         self.saved = time.monotonic()
 
@@ -278,7 +328,7 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
     _quiet()
     torch.set_num_threads(cells[0].settings["training"].get("cpu_threads", 1))
     training = Training(cells, prepared, workers)
-    if all(cell.over for cell in cells):
+    if not any(cell.goes_on for cell in cells):
         return
     training.to(cells[0].device)
     _compile(cells)

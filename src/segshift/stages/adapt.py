@@ -4,6 +4,8 @@
 from segshift.stages import train
 
 
-def run(cells: list[str], root: str = "results", device: str = "auto", workers: int = 0) -> int:
+def run(
+    cells: list[str], root: str = "results", device: str = "auto", workers: int = 0, heads: int = 0
+) -> int:
     """Adapt the given cells (``source/backbone/tuning/head/seed/adapt/target``); see ``train.run``."""
-    return train.run(cells, root, device, workers, adapt=True)
+    return train.run(cells, root, device, workers, adapt=True, heads=heads)

@@ -1,16 +1,17 @@
 """`segshift train CELL…`: train models, several at once where they share a frozen backbone; `adapt` is the
 same loop."""
 
+import json
 import signal
 import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from segshift import losses, objectives, plugins, provenance, records, training
+from segshift import losses, objectives, plugins, provenance, records, rows, training
 from segshift import model as models
 from segshift.cell import Cell
 from segshift.contracts import is_frozen
@@ -24,37 +25,92 @@ from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks
 
 MODEL = ("model.ckpt", "run.json")  # what makes a folder a finished model's
+LOG = "row.log"  # what a model says that is trained with others
 RESUMABLE = 75  # exit code: interrupted, its state is saved (EX_TEMPFAIL)
 
 
+class Todo(NamedTuple):
+    """A model that is to be trained."""
+
+    folder: Path
+    settings: dict[str, Any]
+
+
 def run(
-    cells: list[str], root: str = "results", device: str = "auto", workers: int = 0, adapt: bool = False
+    cells: list[str],
+    root: str = "results",
+    device: str = "auto",
+    workers: int = 0,
+    adapt: bool = False,
+    heads: int = 0,
 ) -> int:
-    """Train the given cells (folders or paths) together; finished ones are left alone.
+    """Train the given cells (folders or paths) from one pass; finished ones are left alone.
+
+    Of several, one that another process trains is left to it, and one that fails does not disturb the others.
+
+    Args:
+        cells: what is trained.
+        root: the results folder.
+        device: auto, cpu or cuda.
+        workers: processes that read slices.
+        adapt: the cells are adaptations.
+        heads: at most so many at once, one after the other; 0: all. It changes no bit.
 
     Returns:
         0, or ``RESUMABLE`` if a signal interrupted it.
 
     Raises:
-        SegShiftError: bad input, or another process trains a cell.
+        SegShiftError: bad input, another process trains the only cell, or some of several failed.
     """
-    located = [locate(cell, root) for cell in cells]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(RESUMABLE))  # until there is a state worth saving
+    located = list(dict.fromkeys(locate(cell, root) for cell in cells))
+    resumable_from_now_on()
+    failed: dict[str, str] = {}
     with ExitStack() as stack:
-        todo = []
-        for results, path in located:
-            folder = results.run(path)
-            settings = read_settings(folder)
-            if adapt != ("adaptation" in settings):
-                raise SegShiftError(
-                    f"{path} names no adaptation; say segshift train"
-                    if adapt
-                    else f"{path} is an adaptation; say segshift adapt"
-                )
-            stack.enter_context(CellLock(folder))
-            if not _finished(results, folder, settings):
-                todo.append((folder, settings))
-        return _fit(todo, located[0][0], find_device(device), workers) if todo else 0
+        found = [claim(stack, *one, adapt, skip=len(located) > 1) for one in located]
+        todo = [one for one in found if one]
+        same([one.settings for one in todo])
+        for part in rows.chunks(todo, heads or len(todo)):
+            if code := fit(part, located[0][0], find_device(device), workers, failed):
+                return code
+    if failed:
+        raise SegShiftError(f"{len(failed)} of {len(todo)} failed: {', '.join(failed)}")
+    return 0
+
+
+def resumable_from_now_on() -> None:
+    """A signal ends the process as one that may be started again, until there is a state worth saving."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(RESUMABLE))
+
+
+def claim(stack: ExitStack, results: Results, path: str, adapt: bool, skip: bool) -> Todo | None:
+    """Lock a cell, unless there is nothing to do.
+
+    Args:
+        stack: holds the lock.
+        results: the results folder.
+        path: of the cell.
+        adapt: it must be an adaptation.
+        skip: one that another process trains is said and left to it.
+
+    Raises:
+        SegShiftError: it is of the other kind, or another process trains it.
+    """
+    folder = results.run(path)
+    settings = read_settings(folder)
+    if adapt != ("adaptation" in settings):
+        raise SegShiftError(
+            f"{path} names no adaptation; say segshift train"
+            if adapt
+            else f"{path} is an adaptation; say segshift adapt"
+        )
+    try:
+        stack.enter_context(CellLock(folder))
+    except SegShiftError as error:
+        if not skip:
+            raise
+        print(f"{error}; it is left to it", flush=True)
+        return None
+    return None if _finished(results, folder, settings) else Todo(folder, settings)
 
 
 def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
@@ -101,81 +157,141 @@ def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
     if {key: content.get(key) for key in wanted} != wanted:
         return False
     older = "" if content["code"] == code else " (by older code; segshift rerun makes it again)"
-    print(f"{settings['cell']}: is finished{older}", flush=True)
+    together = json.loads((complete[0] / "run.json").read_text()).get("together")
+    where = f", trained with {together - 1} others: what it said is in {LOG}" if together else ""
+    print(f"{settings['cell']}: is finished{older}{where}", flush=True)
     place(folder)
     return True
 
 
-def _fit(
-    todo: list[tuple[Path, dict[str, Any]]], results: Results, device: torch.device, workers: int
+def fit(
+    todo: list[Todo], results: Results, device: torch.device, workers: int, failed: dict[str, str]
 ) -> int:
-    settings = [one for _, one in todo]
-    _same(settings)
+    """Train models to their end, several from one pass.
+
+    Args:
+        todo: what is trained; of several, ``same`` was asked before.
+        results: where data and weights are.
+        device: where it is trained.
+        workers: processes that read slices.
+        failed: of several, one that fails is put in here by its cell, with its sentence.
+
+    Returns:
+        0, or ``RESUMABLE`` if a signal interrupted it.
+
+    Raises:
+        Apart: they cannot share a pass.
+        SegShiftError: what is wrong with the only one, or with all.
+    """
     started = int(time.time() * 1000)
-    dataset = settings[0].get("target", settings[0]["source"])["dataset"]
-    prepared = Prepared(results.data(dataset))
-    torch.set_num_threads(settings[0]["training"].get("cpu_threads", 1))
-    built = models.build(settings, results)
-    _share(built, settings)
-    _calibrate(built, settings[0], results)
-    layout = torch.channels_last if settings[0]["training"].get("channels_last") else torch.preserve_format
-    cells = [  # a module changes its layout in place only before its tensors have names in a checkpoint
-        _cell(folder, one, model.to(device, memory_format=layout), results)
-        for (folder, one), model in zip(todo, built, strict=True)
-    ]
+    first = todo[0].settings
+    prepared = Prepared(results.data(first.get("target", first["source"])["dataset"]))
+    torch.set_num_threads(first["training"].get("cpu_threads", 1))
+    cells = _cells(todo, results, device, failed)
     try:
         training.fit(cells, prepared, workers)
     except training.Interrupted as interrupted:
-        for cell in cells:
+        for cell in (cell for cell in cells if not cell.failed):
             cell.journal.end("KILLED", str(interrupted))
         print(f"{interrupted}; the same command goes on from there", flush=True)
         return RESUMABLE
     except BaseException as error:
         stopped = isinstance(error, SystemExit | KeyboardInterrupt)  # by a signal before the first step
         for cell in cells:
-            if cell.journal:
+            if cell.journal and not cell.failed:
                 cell.journal.end("KILLED" if stopped else "FAILED", f"{type(error).__name__}: {error}")
         raise
     more = {"started": started, "ended": int(time.time() * 1000), "versions": provenance.versions()}
     more |= provenance.machine(device) | provenance.peak_memory(device)
+    if len(cells) > 1:
+        more["together"] = len(cells)  # peak memory is of all of them
     for cell in cells:
-        cell.finish(more)
+        if cell.failed:
+            failed[cell.settings["cell"]] = cell.failed
+        else:
+            cell.finish(more)
     return 0
 
 
-def _same(settings: list[dict[str, Any]]) -> None:
-    """Cells trained together share everything but head and learning rate."""
-    shared = ("source", "target", "backbone", "tuning", "seed", "classes", "adaptation", "weights")
+def _cells(todo: list[Todo], results: Results, device: torch.device, failed: dict[str, str]) -> list[Cell]:
+    """Models on their device, ready to be trained; of several, without those that cannot be built."""
+    settings = [one.settings for one in todo]
+    broken: dict[str, Exception] = {}
+    built = models.build(settings, results, broken if len(todo) > 1 else None)
+    whole = [one for one in todo if one.settings["cell"] not in broken]
+    if not whole:
+        raise next(iter(broken.values()))
+    _share(built, [one.settings for one in whole])
+    _calibrate(built, whole[0].settings, results)
+    layout = torch.channels_last if settings[0]["training"].get("channels_last") else torch.preserve_format
+    cells: list[Cell] = []
+    for one, model in zip(whole, built, strict=True):
+        try:
+            # a module changes its layout in place only before its tensors have names in a checkpoint
+            cells.append(_cell(*one, model.to(device, memory_format=layout), results))
+        except Exception as error:
+            if len(todo) == 1:
+                raise
+            broken[one.settings["cell"]] = error
+    if not cells:
+        raise next(iter(broken.values()))
+    if len(cells) > 1 and not is_frozen(cells[0].model.backbone):  # an adaptation may have freed parts of it
+        raise Apart(f"{cells[0].settings['cell']}: its backbone learns", [])
+    for one in todo if len(todo) > 1 else []:
+        _tell(one, len(cells), broken.get(one.settings["cell"]), failed)
+    for cell in cells if len(todo) > 1 else []:
+        cell.log = cell.folder / LOG
+    return cells
+
+
+def _tell(one: Todo, together: int, error: Exception | None, failed: dict[str, str]) -> None:
+    """A cell's own log says with how many it is trained, or why it is not."""
+    text = f"{one.settings['cell']}: trained from one pass with {together - 1} others"
+    if error:
+        text = f"segshift train: {error}"
+        failed[one.settings["cell"]] = f"{type(error).__name__}: {error}"
+        print(text, flush=True)
+    with (one.folder / LOG).open("a") as log:
+        print(text, file=log)
+
+
+class Apart(SegShiftError):
+    """Models that cannot share a pass, though their settings look like it; ``groups`` of cells that can."""
+
+    def __init__(self, sentence: str, groups: list[list[str]]) -> None:
+        super().__init__(sentence)
+        self.groups = groups
+
+
+def same(settings: list[dict[str, Any]]) -> None:
+    """Can cells share a pass, as far as their settings say?
+
+    Raises:
+        SegShiftError: they differ in what all see.
+    """
     for one in settings[1:]:
-        for key in shared:
-            if one.get(key) != settings[0].get(key) and key != "weights":
-                raise SegShiftError(
-                    f"{one['cell']} and {settings[0]['cell']} differ in {key}: train them apart"
-                )
-        for key in settings[0]["training"].keys() | one["training"].keys():
-            if key != "learning_rate" and one["training"].get(key) != settings[0]["training"].get(key):
-                raise SegShiftError(
-                    f"{one['cell']} and {settings[0]['cell']} differ in {key}: train them apart"
-                )
+        if name := rows.difference(settings[0], one):
+            raise SegShiftError(f"{one['cell']} and {settings[0]['cell']} differ in {name}: train them apart")
 
 
 def _share(built: list[models.Segmenter], settings: list[dict[str, Any]]) -> None:
     """Can these models stand on one backbone, each with the bits of its solo run?
 
     Raises:
-        SegShiftError: something in it learns, or would be in their checkpoints though only another needs it.
+        Apart: something in it learns, or would be in their checkpoints though only another needs it.
     """
-    first, *others = settings
-    for model, one in zip(built[1:], others, strict=True):
-        if not is_frozen(model.backbone):
-            reason = f"their backbone learns (tuning {one['tuning']['module']})"
-        elif models.keeps_everything(one) and max(model.taps) != max(built[0].taps):
-            reason = "their checkpoints hold the random backbone, of which they need different parts"
-        else:
-            continue
-        raise SegShiftError(
-            f"{first['cell']} and {one['cell']} cannot share a pass, {reason}: train them apart"
-        )
+    first, reason, groups = settings[0], "", []
+    if len(settings) > 1 and not is_frozen(built[0].backbone):
+        reason = f"their backbone learns (tuning {settings[1]['tuning']['module']})"
+    elif len(settings) > 1 and models.keeps_everything(first) and "adaptation" in first:
+        reason = "each brings its own copy of the random backbone"
+    elif models.keeps_everything(first) and len(depths := {max(model.taps) for model in built}) > 1:
+        reason = "their checkpoints hold the random backbone, of which they need different parts"
+        cells = [(one["cell"], max(model.taps)) for one, model in zip(settings, built, strict=True)]
+        groups = [[cell for cell, deepest in cells if deepest == depth] for depth in sorted(depths)]
+    if reason:
+        text = f"{first['cell']} and {settings[1]['cell']} cannot share a pass, {reason}: train them apart"
+        raise Apart(text, groups)
 
 
 def _calibrate(built: list[models.Segmenter], settings: dict[str, Any], results: Results) -> None:

@@ -21,9 +21,9 @@ class Log(NamedTuple):
 
 
 def own(results: Results, path: str) -> list[Log]:
-    """The logs beside a model that exist, in the order of the work."""
+    """The logs beside a model that exist, in the order of the work; ``row``: of a training with others."""
     folder = results.run(path)
-    return [Log(verb, file) for verb in VERBS if (file := folder / f"{verb}.log").is_file()]
+    return [Log(verb, file) for verb in ("row", *VERBS) if (file := folder / f"{verb}.log").is_file()]
 
 
 def of_slurm(results: Results, path: str, rule: str) -> Path | None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segshift import slurm, tracking
+from segshift import row_plan, slurm, tracking
 from segshift.errors import SegShiftError
 from segshift.grid import Grid, Model
 from segshift.paths import Results
@@ -96,6 +96,12 @@ class States:
             return State("older", "", seconds)
         return State("done", "", seconds)
 
+    @cached_property
+    def rows(self) -> dict[str, str]:
+        """By path of a model: the row that trains it, if the workflow has one for it."""
+        planned = row_plan.read(self.results).items() if self.jobs else ()
+        return {path: name for name, row in planned for path in row.models}
+
     # ---- what is being done ----------------------------------------------------------------------------
 
     def _working(
@@ -110,12 +116,13 @@ class States:
         """Running or queued, as the cell's lock, Slurm, and a young log under a workflow say."""
         if "resume" in files and tracking.lives(folder):
             seen = glance(folder)
-            log = _name(files, f"{verb}.log")
+            log = _log(files, verb)
             if seen is None or seen.status:
                 return State("running", "starts", spent, log=log)
             return State("running", "", spent + seen.spent, seen.epoch, seen.epochs, seen.left, log)
-        for rule in (verb, "evaluate"):
-            if job := self.jobs.get(f"{rule}_{path.replace('/', '_')}"):
+        for rule in (verb, "evaluate", "row"):
+            name = self.rows.get(path, "") if rule == "row" else f"{rule}_{path.replace('/', '_')}"
+            if job := self.jobs.get(name):
                 waits = job.state not in WORKS
                 what = "waits" if waits else "runs"
                 note = f"{rule}: Slurm job {job.number} {what} ({job.state.lower()})"
@@ -131,12 +138,12 @@ class States:
 
     def _unfinished(self, path: str, folder: Path, files: Mapping[str, os.DirEntry], verb: str) -> State:
         seen = glance(folder) if "journal" in files else None
-        log = _name(files, f"{verb}.log")
+        log = _log(files, verb)
         spent = seen.spent if seen and seen.status != "FINISHED" else 0.0
         if seen and seen.status == "FAILED":
             return State("failed", seen.error or "without a word", spent, seen.epoch, seen.epochs, log=log)
         since = seen.ended if seen else 0.0
-        if log and files[f"{verb}.log"].stat().st_mtime >= since and (said := logs.error(Path(log))):
+        if log and Path(log).stat().st_mtime >= since and (said := logs.error(Path(log))):
             return State("failed", said, spent, log=log)
         file = logs.of_slurm(self.results, path, verb) if self.results.slurm.is_dir() else None
         if file and file.stat().st_mtime >= since and (said := logs.slurm_error(file)):
@@ -226,6 +233,12 @@ def _files(folder: Path) -> dict[str, os.DirEntry]:
             return {entry.name: entry for entry in entries}
     except FileNotFoundError:
         return {}
+
+
+def _log(files: Mapping[str, os.DirEntry], verb: str) -> str | None:
+    """The younger one of a model's own log and of what it said in a row."""
+    found = [files[name] for name in (f"{verb}.log", "row.log") if name in files]
+    return max(found, key=lambda file: file.stat().st_mtime).path if found else None
 
 
 def _name(files: Mapping[str, os.DirEntry], name: str) -> str | None:
