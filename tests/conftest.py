@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import zlib
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from segshift.meter import FILLING
 
 # Names in heads around SAM's decoder and the originals', in this order.
 SAM_NAMES = [
@@ -29,6 +34,7 @@ SAM_NAMES = [
     (".from_last.", ".embedding_encoder."),
     (".refine.", ".embedding_maskfeature."),
 ]
+PIECE = 1 << 15
 EMBEDDING = re.compile(r"(tokens?|_embed|point_embeddings\.\d+)\.weight$")
 
 
@@ -42,13 +48,18 @@ class Reference:
     @staticmethod
     def unit(name, shape, seed=1):
         """Uniform numbers of mean 0 and variance 1 by an integer hash of seed, name and position."""
-        bits = np.arange(int(np.prod(shape)), dtype=np.uint32)
-        bits ^= np.uint32(zlib.crc32(f"{seed}:{name}".encode()))
-        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-            bits ^= bits >> np.uint32(shift)
-            bits *= np.uint32(factor)
-        bits ^= bits >> np.uint32(16)
-        return (math.sqrt(3) * (2 * ((bits.astype(np.float64) + 0.5) / 2**32) - 1)).reshape(shape)
+        values = np.empty(math.prod(shape))
+        salt = np.uint32(zlib.crc32(f"{seed}:{name}".encode()))
+        for first in range(0, len(values), PIECE):  # a piece stays in the processor's cache
+            piece = values[first : first + PIECE]
+            bits = np.arange(first, first + len(piece), dtype=np.uint32)
+            bits ^= salt
+            for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+                bits ^= bits >> np.uint32(shift)
+                bits *= np.uint32(factor)
+            bits ^= bits >> np.uint32(16)
+            piece[:] = math.sqrt(3) * (2 * ((bits.astype(np.float64) + 0.5) / 2**32) - 1)
+        return values.reshape(shape)
 
     @classmethod
     def weight(cls, name, shape, seed=1):
@@ -127,13 +138,39 @@ class Reference:
     @staticmethod
     def rounded(values):
         """Rounded once to float32, then exact in double."""
-        return torch.tensor(np.asarray(values, dtype=np.float32).astype(np.float64))
+        return torch.from_numpy(np.array(values, dtype=np.float32)).double()
 
 
 @pytest.fixture(scope="session")
 def reference():
     """See ``Reference``."""
     return Reference
+
+
+class Unfilled(TorchFunctionMode):
+    """Inside, parameters of new modules hold whatever was in memory: a large network that a test fills by
+    itself would first spend longer on random values."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        fills = (
+            getattr(func, "__module__", None) == nn.init.__name__ or getattr(func, "__name__", "") in FILLING
+        )
+        first = args[0] if args else (kwargs or {}).get("tensor")
+        if fills and isinstance(first, nn.Parameter):
+            return first
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="session")
+def unfilled():
+    """See ``Unfilled``."""
+    return Unfilled
+
+
+def pytest_configure():
+    """Tests run in two processes at a time, and so do the jobs that they start: each has one thread."""
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items):

@@ -35,10 +35,18 @@ def states(reference):
     return state
 
 
-def build(state, **entry):
-    backbone = timm.build(image_size=224, **entry).double().eval()
-    timm.load(backbone, state)
-    return backbone
+@pytest.fixture(scope="module")
+def build(unfilled):
+    """A function that builds a backbone with weights."""
+
+    def build(state, **entry):
+        with unfilled():
+            backbone = timm.build(image_size=224, **entry)
+        backbone = backbone.double().eval()
+        timm.load(backbone, state)
+        return backbone
+
+    return build
 
 
 def tokens_of(backbone, images):
@@ -71,7 +79,7 @@ REGISTERS = {"model": "vit_base_patch14_reg4_dinov2", **DINOV2}
         ),
     ],
 )
-def test_dinov2(reference, states, file, entry):
+def test_dinov2(reference, states, build, file, entry):
     numbers, kind = reference.read(file), file.removesuffix("_thesisargs")
     # Both files of the model with registers list the same tensors.
     backbone = build(states(f"{kind}_hubargs" if kind != file else file), **entry)
@@ -96,7 +104,7 @@ def test_dinov2(reference, states, file, entry):
 MAE = {"model": "vit_base_patch16_224.mae", "fixed_position": True}
 
 
-def test_mae(reference, states):
+def test_mae(reference, states, build):
     numbers = reference.read("03_mae_vitb16")
     backbone = build({"model": states("03_mae_vitb16")}, **MAE, normalize="none")
     prepared, tokens, maps = tokens_of(backbone, reference.image((1, 3, 224, 224)))
@@ -128,7 +136,9 @@ def test_mae(reference, states):
         ),
     ],
 )
-def test_whole_models_of_the_thesiss_code(reference, states, file, weights, entry, multiple, left_over):
+def test_whole_models_of_the_thesiss_code(
+    reference, states, build, unfilled, file, weights, entry, multiple, left_over
+):
     numbers = reference.read(file)
     state = states(weights)
     backbone = build({"model": state} if "mae" in file else state, resize="area", **entry)
@@ -138,7 +148,9 @@ def test_whole_models_of_the_thesiss_code(reference, states, file, weights, entr
     taps = hqhsam.taps(backbone)
     assert taps == [11, 0]
     backbone.use(taps)
-    head = hqhsam.build([backbone.maps[tap] for tap in taps], 3, original=True).double().eval()
+    with unfilled():
+        head = hqhsam.build([backbone.maps[tap] for tap in taps], 3, original=True)
+    head = head.double().eval()
     reference.fill(head, reference.sam_name)
     model = Segmenter(backbone, head, taps, crop=multiple, resize="area")
     assert sum(one.numel() for one in model.parameters()) == numbers["parameters"] - left_over
