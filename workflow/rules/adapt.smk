@@ -6,6 +6,7 @@ rule adapt:
         model=ancient(f"{RUN}/model.ckpt"),
         data=data,
         weights=ancient(weights),
+        row=row,
     output:
         model=f"{ADAPTED}/model.ckpt",
         run=f"{ADAPTED}/run.json",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-from segshift import grid, lock, site, slurm
+from segshift import grid, lock, row_plan, site, slurm
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.tables import plan
@@ -48,7 +48,11 @@ if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
         slurm.wait(logger.info, Path.cwd(), workflow.workdir_init)
     grid.write_settings(GRID, RESULTS)
     grid.copy_config(CONFIG, RESULTS)
+    row_plan.write(
+        RESULTS, row_plan.make(GRID, RESULTS, SITE["row"]["heads"], grid.changed_data(GRID, RESULTS))
+    )
 CHANGED = grid.changed_data(GRID, RESULTS)
+ROWS = row_plan.read(RESULTS)
 TABLES = [f"table_{name}" if name in GRID.config.tables else name for name in plan.names(GRID)]
 FORMATS = ["csv", "md", "tex", "html"]
 
@@ -94,6 +98,23 @@ def asked(wildcards):
 
 def weights(wildcards):
     return [f"results/weights/{name}" for name in GRID.weights(model(wildcards))]
+
+
+def row(wildcards):
+    """The marker of a row. An input whether there are rows or not, so that to switch them re-runs nothing."""
+    one = model(wildcards)
+    return ancient(str(row_plan.marker(RESULTS, one.path))) if row_plan.marked(GRID, one) else []
+
+
+def data_of(row):
+    one = grid.Model.parse(row.models[0])
+    return manifests([one.source, one.target] if one.target else [one.source])
+
+
+def weights_of(row):
+    """Of the backbone, and what all heads of the row wait for: no head is kept by what another one needs."""
+    backbone = GRID.config.backbones[grid.Model.parse(row.models[0]).backbone].weights
+    return [f"results/weights/{name}" for name in dict.fromkeys([*filter(None, [backbone]), *row.weights])]
 
 
 def scores_of(experiment):

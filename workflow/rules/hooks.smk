@@ -6,6 +6,7 @@ def lost_inputs():
     """Data or weights that are gone though finished models used them: making them here would train those again."""
     for job in workflow.dag.needrun_jobs():
         lost = [file for file in workflow.dag.reason(job).updated_input_run if file.is_ancient]
+        lost = [file for file in lost if not file.startswith(f"{RESULTS.rows}/")]  # only of models that wait
         if lost and job.rule.name in ("train", "adapt") and Path(job.output[0]).exists():
             yield from lost
 
@@ -17,6 +18,8 @@ onstart:
         raise WorkflowError(f"Finished models would be trained again. First: snakemake {' '.join(lost)}")
     if subprocess.run(["segshift", "check", "--config", str(RESULTS.config)]).returncode:
         raise WorkflowError("Nothing was started.")
+    training = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "adapt")]
+    row_plan.want(RESULTS, ["/".join(job.wildcards) for job in training])
     # The follower sends curves to MLflow while jobs run. It ends when its stdin closes, which the kernel does even
     # if Snakemake is killed.
     RESULTS.tracking.mkdir(parents=True, exist_ok=True)

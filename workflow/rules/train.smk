@@ -5,6 +5,7 @@ rule train:
         settings=f"{RUN}/settings.yaml",
         data=data,
         weights=ancient(weights),
+        row=row,
     output:
         model=f"{RUN}/model.ckpt",
         lowest_loss=f"{RUN}/lowest_loss.ckpt",

@@ -17,6 +17,7 @@ from segshift.errors import SegShiftError
 from segshift.layers.images import Prepare
 from segshift.paths import Results, locate
 from segshift.prepared import Prepared
+from segshift.rows import sampling_seed
 from segshift.slices import Draw, TrainingSlices, collate, crop
 from segshift.stages import check
 from segshift.stages.settings import parse
@@ -46,7 +47,7 @@ def sheet(settings: dict[str, Any], prepared: Prepared) -> Any:
     slices, how = _slices(settings, model, prepared)
     classes, training = settings["classes"], settings["training"]
     rare = _rare(training)
-    order = sampling.order(how, slices.counts, slices.draws, settings["seed"], 0, **rare)
+    order = sampling.order(how, slices.counts, slices.draws, sampling_seed(settings), 0, **rare)
     draws = [Draw(0, position, int(index)) for position, index in enumerate(order[:DRAWS])]
     batch = collate([slices[draw] for draw in draws])
     images, labels = (crop(one, model.crop) for one in (batch.images, batch.labels))
@@ -72,7 +73,7 @@ def _budget(settings: dict[str, Any], model: nn.Module, prepared: Prepared) -> s
         return ""
     objective = plugins.build("adaptations", settings["adaptation"], model)
     patients = [{volume.patient for volume in prepared.volumes(split)} for split in ("train", "validation")]
-    labelled = objective.labelled(sorted(patients[0]), settings["seed"])
+    labelled = objective.labelled(sorted(patients[0]), sampling_seed(settings))
     return watch.budget(objective, len(labelled), len(patients[1]))
 
 
@@ -87,12 +88,12 @@ def _slices(settings: dict[str, Any], model: nn.Module, prepared: Prepared) -> t
     labelled, used, splits, first = patients, patients, ("train",), None
     if adaptation := settings.get("adaptation"):
         objective = plugins.build("adaptations", adaptation, model)
-        labelled = objective.labelled(patients, settings["seed"])
+        labelled = objective.labelled(patients, sampling_seed(settings))
         used, splits = objective.used(patients, labelled), objective.splits
         first = objective.labelled_slices
     recipe = settings["training"].get("augment") or {}
     how = settings["training"].get("sampling", "uniform")
-    return TrainingSlices(prepared, used, labelled, recipe, settings["seed"], splits, first), how
+    return TrainingSlices(prepared, used, labelled, recipe, sampling_seed(settings), splits, first), how
 
 
 def _entrances(model: nn.Module) -> list[tuple[str, Prepare]]:

@@ -37,7 +37,7 @@ def build(grid: Grid, experiment: str, asked: list[Asked], tracked: Tracked) -> 
     sources = {one.model.source for ones in possible.values() for one in ones}
     built = [_row(grid, key, ones, columns, tracked, sources) for key, ones in possible.items()]
     remarks = asking.not_yet([ones for key, ones in rows.items() if key not in possible])
-    remarks += asking.by_older_code(tracked.outdated)
+    remarks += asking.by_older_code(tracked.outdated) + asking.one_sampling(asked, grid)
     return Table(
         experiment,
         grid.config.experiments[experiment].title,

@@ -171,6 +171,22 @@ def not_yet(rows: Collection[Iterable[Asked]]) -> list[str]:
     return [f"{count} not yet possible and left out; what is awaited: {entries}."]
 
 
+def one_sampling(asked: Iterable[Asked], grid: Grid) -> list[str]:
+    """One remark about seeds that vary less than a seed usually does."""
+    shared: dict[int, set[int]] = {}
+    for one in asked:
+        if (seed := grid.sampling_seeds.of(one.model)) is not None:
+            shared.setdefault(seed, set()).add(one.model.seed)
+    several = sorted(set().union(*(seeds for seeds in shared.values() if len(seeds) > 1)))
+    if not several:
+        return []
+    names = ", ".join(map(str, several))
+    return [
+        f"Seeds {names} share their sampling: they vary the head alone (its initialization and dropout), not "
+        "what is drawn from the data."
+    ]
+
+
 def by_older_code(outdated: Collection[Model]) -> list[str]:
     """One remark about models that older code made."""
     if not outdated:

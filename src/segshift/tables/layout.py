@@ -46,7 +46,7 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     everything = [one for row in drafts for one in row.asked]
     models = {one.model for one in everything}
     said += asking.by_older_code([model for model in tracked.outdated if model in models])
-    said += seeds(everything, tracked)
+    said += seeds(everything, tracked) + asking.one_sampling(everything, grid)
     partial = bool(asking.lacks([*everything, *beside], tracked.scores))
     if partial and any(column.key == "rank" or heads.split(column.key)[1] for column in found):
         said.append("Ranks and differences are among the rows without a dash.")

@@ -59,7 +59,7 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
     ordered = sorted(groups, key=lambda names: _place(grid, entry, names))
     rows = [_row(grid, entry, names, groups[names], tracked, found, compared) for names in ordered]
     said = [f"Chosen by the rule {entry.rule}: {RULES[entry.rule]} ({entry.average.replace('_', ' ')})."]
-    said += asking.not_yet(waiting) + seeds(kept, tracked)
+    said += asking.not_yet(waiting) + seeds(kept, tracked) + asking.one_sampling(kept, grid)
     legend = "Costs are in points of Dice, to the best choice by test scores." if compared else ""
     return Table(
         f"table_{name}",
