@@ -20,7 +20,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from segshift import augment
-from segshift.slices import Positions, TrainingSlices, collate
+from segshift.slices import Positions, TrainingSlices, collate, tensors
 
 SIZE, BATCH, WARM, BATCHES = 256, 4, 2, 25
 SLOW = 10  # batches of the others, which take longer

@@ -1,5 +1,7 @@
 """Augmentation against SciPy, its ranges and frequencies, and what it must not depend on."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from scipy.stats import binomtest, kstest
 
 from segshift import augment
 from segshift.errors import SegShiftError
+from segshift.sampling import generator
 
 SIZE = (48, 40)
 ALL = {"elastic": {}, "structural": {}, "photometric": {}}
@@ -41,19 +44,46 @@ def test_draws_are_a_function_of_seed_epoch_and_position():
     assert same(one, augment.draw(ALWAYS, 1, 2, 3, SIZE))
     for other in ((2, 2, 3), (1, 3, 3), (1, 2, 4)):
         drawn = augment.draw(ALWAYS, *other, SIZE)
-        assert all(not np.array_equal(one[name], drawn[name]) for name in ("displacement", "shift", "angle"))
+        assert all(not np.array_equal(one[name], drawn[name]) for name in ("elastic", "shift", "angle"))
     # a transform draws the same whatever others there are
     alone = augment.draw({"structural": {"probability": 1}}, 1, 2, 3, SIZE)
     assert alone.items() >= {"angle": one["angle"], "zoom": one["zoom"]}.items()
 
 
+@pytest.mark.parametrize(("size", "sigma"), [((48, 80), 20), ((256, 256), 20), ((96, 64), 5)])
+def test_the_field_is_simards_by_scipy(size, sigma):
+    """Gaussian-smoothed uniform noise times alpha, zeros beyond the border: the same draw, convolved."""
+    (found,) = draws({"elastic": {"probability": 1, "sigma": sigma}}, 1, size)
+    random = generator(0, "augment", "elastic", 0, 0)
+    random.random()
+    noise, scale = random.uniform(-1, 1, (2, *size)), np.array(size) / 256
+    field = [ndimage.gaussian_filter(axis, sigma * scale, mode="constant") for axis in noise]
+    expected = np.array(field) * 1000 * scale.prod()
+    np.testing.assert_allclose(augment.displacement(found, size), expected, atol=0.01)
+    assert np.abs(expected).max() > 0.5
+
+
+def test_the_number_of_threads_changes_no_draw():
+    """A worker has one thread, the training process as many as the settings say."""
+    before, size = torch.get_num_threads(), (256, 256)
+    try:
+        torch.set_num_threads(1)
+        (one,) = draws({"elastic": {"probability": 1}}, 1, size)
+        torch.set_num_threads(2)
+        (two,) = draws({"elastic": {"probability": 1}}, 1, size)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(one["elastic"], two["elastic"])
+
+
 def test_probabilities():
     found = draws(ALL, 1500)
-    for name, probability in (("displacement", 0.25), ("shift", 0.25)):
+    for name, probability in (("elastic", 0.25), ("shift", 0.25)):
         assert binomtest(sum(name in one for one in found), len(found), probability).pvalue > 1e-3
     for name, still in (("brightness", 0.0), ("contrast", 1.0)):
         assert binomtest(sum(one[name] != still for one in found), len(found), 0.5).pvalue > 1e-3
-    both = sum("displacement" in one and "shift" in one for one in found)
+    both = sum("elastic" in one and "shift" in one for one in found)
     assert binomtest(both, len(found), 1 / 16).pvalue > 1e-3  # independent of each other
     assert (
         draws({name: {"probability": 0} for name in ALL}, 20) == [{"brightness": 0.0, "contrast": 1.0}] * 20
@@ -77,8 +107,9 @@ def test_displacement_at_full_size_is_the_formula_and_a_smaller_slice_gets_the_s
     recipe = {"elastic": {"probability": 1}}
     spread = {}
     for side in (64, 256):
-        fields = [one["displacement"] for one in draws(recipe, 40 if side == 64 else 6, (side, side))]
-        spread[side] = np.std(fields) / side
+        size = (side, side)
+        fields = [augment.displacement(one, size) for one in draws(recipe, 40 if side == 64 else 6, size)]
+        spread[side] = float(torch.stack(fields).std()) / side
     # white noise of variance 1/3, smoothed by a Gaussian of deviation s in two dimensions: 1/3 / (4 pi s^2)
     expected = 1000 * np.sqrt(1 / 3 / (4 * np.pi * 20**2)) / 256
     assert spread[256] == pytest.approx(expected, rel=0.15)
@@ -105,8 +136,8 @@ def reference(image, label, drawn):
     moved = p - centre[:, None] - np.reshape(drawn.get("shift", (0, 0)), (2, 1))
     q = np.linalg.inv(forward) @ moved + centre[:, None]
     inside = ((q >= -0.5) & (q <= np.array(image.shape)[:, None] - 0.5)).all(0)
-    if "displacement" in drawn:
-        field = drawn["displacement"].astype(float)
+    if "elastic" in drawn:
+        field = augment.displacement(drawn, image.shape).double().numpy()
         q = q + [ndimage.map_coordinates(axis, q, order=1, mode="mirror") for axis in field]
     image = ndimage.map_coordinates(image, q, order=1, mode="mirror") * inside
     nearest = ndimage.map_coordinates(label, q, order=0, mode="mirror") * inside
@@ -224,6 +255,82 @@ def test_saturation_and_hue_do_nothing_to_a_gray_image(slices):
     image = slices[0][0].expand(3, -1, -1)
     for changed in (functional.adjust_saturation(image, 1.5), functional.adjust_hue(image, 0.05)):
         torch.testing.assert_close(changed, image, atol=1e-4, rtol=0)  # gray is 0.9999 of it, there
+
+
+# ---- colour ------------------------------------------------------------------------------------------------
+
+COLOUR = {"photometric": {"probability": 1, "saturation": (0.5, 1.5), "hue": 18}}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Pictures in colour (4, 3, 48, 40), some pixels gray, black and white, and labels."""
+    random = np.random.default_rng(1)
+    images = torch.from_numpy(random.random((4, 3, *SIZE))).float()
+    images[:, :, :2] = images[:, :1, :2]
+    images[:, :, 2], images[:, :, 3] = 0, 1
+    return images, torch.from_numpy(random.integers(0, 5, (4, *SIZE)))
+
+
+def test_saturation_and_hue_are_those_of_hsv(pictures):
+    """Pixel by pixel with the standard library; labels and gray pixels stay, and so does what draws none."""
+    drawn = [
+        {"saturation": 1.5, "hue": 0.0},
+        {"saturation": 0.5, "hue": 18.0},
+        {"saturation": 1.0, "hue": -170.0},
+        {"saturation": 1.0, "hue": 0.0},
+    ]
+    found, plain, labels = augment.apply(*pictures, drawn)
+    for index, one in enumerate(drawn):
+        expected = np.empty((3, *SIZE))
+        for row, column in np.ndindex(*SIZE):
+            hue, saturation, value = colorsys.rgb_to_hsv(*pictures[0][index, :, row, column].tolist())
+            turned = (hue + one["hue"] / 360) % 1, min(saturation * one["saturation"], 1), value
+            expected[:, row, column] = colorsys.hsv_to_rgb(*turned)
+        np.testing.assert_allclose(found[index].numpy(), expected, atol=2e-5)
+    torch.testing.assert_close(found[:, :, :4], pictures[0][:, :, :4], atol=1e-6, rtol=0)
+    assert torch.equal(found[3], pictures[0][3])
+    assert torch.equal(plain, pictures[0])
+    assert torch.equal(labels, pictures[1])
+    assert min(found.min(), 0) > -1e-6 and max(found.max(), 1) < 1 + 1e-6
+    alone, _, _ = augment.apply(pictures[0][1:2], pictures[1][1:2], drawn[1:2])
+    assert torch.equal(alone[0], found[1])
+
+
+def test_ranges_of_saturation_and_hue():
+    found = draws(COLOUR, 1000)
+    for name, low, high in (("saturation", 0.5, 1.5), ("hue", -18, 18)):
+        assert kstest([(one[name] - low) / (high - low) for one in found], "uniform").pvalue > 1e-3
+    half = draws({"photometric": {"saturation": (0.5, 1.5), "hue": 18}}, 1000)
+    for name, still in (("saturation", 1.0), ("hue", 0.0)):
+        assert binomtest(sum(one[name] != still for one in half), len(half), 0.5).pvalue > 1e-3
+
+
+def test_colours_change_no_other_draw():
+    """A cell that asks for none is as before; one that asks for both has the same light and shape."""
+    plain, colour = draws(ALL, 20), draws(ALL | {"photometric": {"saturation": (0.5, 1.5), "hue": 18}}, 20)
+    for one, other in zip(plain, colour, strict=True):
+        assert set(other) - set(one) == {"saturation", "hue"}
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    only = draws({"photometric": {"hue": 18}}, 20)
+    assert [one["hue"] for one in only] == [one["hue"] for one in colour]
+    assert {one["saturation"] for one in only} == {1.0}
+
+
+def test_colours_do_nothing_to_gray_slices(slices):
+    found, _, _ = augment.apply(*slices, [{"saturation": 0.5, "hue": 90.0}] * 4)
+    assert torch.equal(found, slices[0])
+
+
+def test_what_is_stored_is_widened(slices):
+    """float16 images and uint8 labels, as the loader hands them over, give what their wide forms give."""
+    narrow = slices[0].half(), slices[1].to(torch.uint8)
+    drawn = draws(ALWAYS, 4)
+    for found, wide in zip(
+        augment.apply(*narrow, drawn), augment.apply(narrow[0].float(), slices[1], drawn), strict=True
+    ):
+        assert found.dtype == wide.dtype
+        assert torch.equal(found, wide)
 
 
 @pytest.mark.gpu

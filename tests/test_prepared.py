@@ -56,6 +56,40 @@ def test_files_hold_one_slice_a_chunk(data):
         assert file["a/counts"].dtype == np.uint32 and file["a"].attrs["patient"] == "p:a"
 
 
+def test_a_slice_several_and_all_are_the_same_arrays(data):
+    image, label = data.volume("train", "b")
+    assert image.dtype == np.float32
+    stored, theirs = data.stored("train", "b", slice(1, 3))
+    assert stored.dtype == np.float16 and theirs.dtype == np.uint8
+    assert np.array_equal(stored, image[1:3]) and np.array_equal(theirs, label[1:3])
+    one, its = data.slice("train", "b", 2)
+    assert one.dtype == np.float32
+    assert np.array_equal(one, image[2]) and np.array_equal(its, label[2])
+    data.close()
+    with h5py.File(data.folder / "train.h5") as file:
+        assert np.array_equal(file["b/image"][()], image) and np.array_equal(file["b/label"][()], label)
+
+
+def test_colours_come_before_rows_and_columns(tmp_path):
+    image = np.random.default_rng(0).random((3, 4, 5, 3)).astype(np.float16)
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["a/image"], file["a/label"] = image, np.zeros((3, 4, 5), np.uint8)
+    data = Prepared(tmp_path)
+    assert np.array_equal(data.slice("train", "a", 1)[0], image[1].transpose(2, 0, 1))
+    assert np.array_equal(data.stored("train", "a", slice(1, 3))[0], image[1:3].transpose(0, 3, 1, 2))
+    assert np.array_equal(data.volume("train", "a")[0], image.transpose(0, 3, 1, 2))
+    assert data.volume("train", "a")[0].flags.c_contiguous
+
+
+def test_what_was_read_can_be_written_anew(data):
+    """Arrays that were looked up are forgotten with the files."""
+    before = data.slice("train", "a", 0)[1]
+    data.close()
+    with h5py.File(data.folder / "train.h5", "r+") as file:
+        file["a/label"][0] = 1 - before
+    assert np.array_equal(data.slice("train", "a", 0)[1], 1 - before)
+
+
 def test_verify_finds_one_changed_voxel(data):
     data.verify()
     for key, where in (("image", (1, 2, 3)), ("label", (0, 0, 0))):

@@ -23,6 +23,7 @@ import numpy as np
 from segshift.errors import SegShiftError, unknown
 
 SPLITS = ("train", "validation", "test")
+Place = int | slice  # a slice of a volume, or consecutive ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +71,6 @@ class PreparedVolume:
         }
 
 
-def _channels_first(image: np.ndarray, gray: int) -> np.ndarray:
-    """float32; of more axes than a gray one has, the last comes before rows and columns."""
-    image = image if image.ndim == gray else np.moveaxis(image, -1, -3)
-    return np.ascontiguousarray(image, np.float32)
-
-
 def digest(image: np.ndarray, label: np.ndarray, patient: str, spacing: Any, affine: Any) -> str:
     """sha256 of one volume's decoded content."""
     total = hashlib.sha256(f"{image.shape} {patient}\n".encode())
@@ -106,6 +101,7 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._files: dict[tuple[int, str], h5py.File] = {}
+        self._arrays: dict[tuple[int, str, str], tuple[h5py.Dataset, h5py.Dataset]] = {}
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -155,8 +151,26 @@ class Prepared:
             SegShiftError: no such split or volume, or the file is missing or damaged.
             IndexError: no such slice.
         """
-        group = self._group(split, id)
-        return _channels_first(group["image"][z], 2), group["label"][z]
+        image, label = self.stored(split, id, z)
+        return image.astype(np.float32), label
+
+    def stored(self, split: str, id: str, where: Place) -> tuple[np.ndarray, np.ndarray]:
+        """One slice, or consecutive ones in one read, of the types that are stored: image float16 [H, W], in
+        colour [3, H, W], and label uint8 [H, W], with z before them where ``where`` is a slice.
+
+        Raises:
+            SegShiftError: no such split or volume, or the file is missing or damaged.
+            IndexError: no such slice.
+        """
+        key = (os.getpid(), split, id)
+        if key not in self._arrays:  # to look a name up in a file takes longer than to read a slice
+            group = self._group(split, id)
+            self._arrays[key] = group["image"], group["label"]
+        image, label = self._arrays[key]
+        found = image[where]
+        if image.ndim == 4:
+            found = np.ascontiguousarray(np.moveaxis(found, -1, -3))
+        return found, label[where]
 
     def volume(self, split: str, id: str) -> tuple[np.ndarray, np.ndarray]:
         """Image float32 [z, H, W], in colour [z, 3, H, W], in [0, 1], and label uint8 [z, H, W].
@@ -164,8 +178,8 @@ class Prepared:
         Raises:
             SegShiftError: no such split or volume, or the file is missing or damaged.
         """
-        group = self._group(split, id)
-        return _channels_first(group["image"][()], 3), group["label"][()]
+        image, label = self.stored(split, id, slice(None))
+        return image.astype(np.float32), label
 
     def counts(self, split: str) -> list[np.ndarray]:
         """Pixels of each class in each slice, uint32 [z, classes], for each of ``volumes(split)``."""
@@ -193,11 +207,12 @@ class Prepared:
 
     def close(self) -> None:
         """Close the files of this process."""
+        self._arrays = {key: arrays for key, arrays in self._arrays.items() if key[0] != os.getpid()}
         for key in [key for key in self._files if key[0] == os.getpid()]:
             self._files.pop(key).close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": {}}
+        return self.__dict__ | {"_files": {}, "_arrays": {}}
 
     def _entries(self, split: str) -> list[dict[str, Any]]:
         if split not in SPLITS:

@@ -47,13 +47,45 @@ class Draw(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A batch as the loader hands it over; see ``contracts.Batch`` for shapes."""
+    """A batch as the loader hands it over; see ``contracts.Batch`` for shapes.
 
-    images: Tensor
-    labels: Tensor
-    labelled: Tensor
+    Images are float16 and labels uint8, as they are stored: less to hand over, and ``augment.apply`` widens
+    them where they are used. Out of a worker come arrays, not tensors, which for so few bytes are handed over
+    in half the time; ``tensors`` makes them.
+    """
+
+    images: np.ndarray | Tensor
+    labels: np.ndarray | Tensor
+    labelled: np.ndarray | Tensor
     indices: list[int]
     augmentation: list[augment.Drawn]
+
+
+class Chunk(NamedTuple):
+    """Consecutive slices of one volume: (n, 1, H, W) images and (n, H, W) labels.
+
+    ``first`` is the index of the first slice in the split.
+    """
+
+    volume: int
+    first: int
+    images: Tensor
+    labels: Tensor
+
+
+def tensors(batch: Drawn | Chunk, device: torch.device | str = "cpu") -> Drawn | Chunk:
+    """A batch with tensors on a device in place of its arrays and tensors; to a GPU while it computes."""
+    device = torch.device(device)
+    gpu = device.type == "cuda"
+
+    def moved(part: Any) -> Any:
+        part = torch.from_numpy(part) if isinstance(part, np.ndarray) else part
+        if not isinstance(part, Tensor):
+            return part
+        pinned = part.pin_memory() if gpu and part.device.type == "cpu" and not part.is_pinned() else part
+        return pinned.to(device, non_blocking=gpu)
+
+    return batch._replace(**{name: moved(part) for name, part in batch._asdict().items()})
 
 
 class TrainingSlices(Dataset):
@@ -101,7 +133,8 @@ class TrainingSlices(Dataset):
         return self.prepared.slice(split, volume.id, z)
 
     def __getitem__(self, draw: Draw) -> tuple[Any, ...]:
-        image, label = self.image(draw.index)
+        split, volume, z = self.slices[draw.index]
+        image, label = self.prepared.stored(split, volume.id, z)
         labelled = bool(self.labelled[draw.index])
         if not labelled:
             label = np.zeros_like(label)
@@ -112,10 +145,11 @@ class TrainingSlices(Dataset):
 def collate(items: list[tuple[Any, ...]]) -> Drawn:
     """Stack slices into a batch; augmentation parameters stay a list."""
     images, labels, labelled, indices, augmentation = zip(*items, strict=True)
+    images = np.stack(images)
     return Drawn(
-        channels(torch.from_numpy(np.stack(images))),
-        torch.from_numpy(np.stack(labels)).long(),
-        torch.tensor(labelled),
+        images if images.ndim == 4 else images[:, None],
+        np.stack(labels),
+        np.array(labelled),
         list(indices),
         list(augmentation),
     )
@@ -150,18 +184,6 @@ class Positions(Sampler):
             yield [Draw(epoch, start + offset, int(index)) for offset, index in enumerate(batch)]
 
 
-class Chunk(NamedTuple):
-    """Consecutive slices of one volume: (n, 1, H, W) images and (n, H, W) labels.
-
-    ``first`` is the index of the first slice in the split.
-    """
-
-    volume: int
-    first: int
-    images: Tensor
-    labels: Tensor
-
-
 class VolumeChunks(Dataset):
     """The volumes of a split, chunk by chunk, in fixed order; of each slice what ``crop`` leaves.
 
@@ -185,7 +207,6 @@ class VolumeChunks(Dataset):
 
     def __getitem__(self, index: int) -> Chunk:
         number, start, stop, first = self.chunks[index]
-        pairs = [self.prepared.slice(self.split, self.volumes[number].id, z) for z in range(start, stop)]
-        images, labels = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-        images, labels = (crop(torch.from_numpy(array), self.multiple) for array in (images, labels))
-        return Chunk(number, first, channels(images), labels.long())
+        pair = self.prepared.stored(self.split, self.volumes[number].id, slice(start, stop))
+        images, labels = (crop(torch.from_numpy(array), self.multiple) for array in pair)
+        return Chunk(number, first, channels(images.float()), labels.long())

@@ -40,6 +40,7 @@ from segshift.slices import (
     channels,
     collate,
     crop,
+    tensors,
 )
 from segshift.validation import Tally
 
@@ -213,8 +214,7 @@ class Training(pl.LightningModule):
         return {"num_workers": self.workers, "pin_memory": self.device.type == "cuda"}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        tensors = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
-        return batch._replace(**{name: part.to(device, non_blocking=True) for name, part in tensors.items()})
+        return tensors(batch, device)
 
     def on_train_start(self) -> None:
         # Lightning's own handlers would stop between batches without our state; ours only set a flag.

@@ -18,7 +18,7 @@ from segshift.layers.images import Prepare
 from segshift.paths import Results, locate
 from segshift.prepared import Prepared
 from segshift.rows import sampling_seed
-from segshift.slices import Draw, TrainingSlices, collate, crop
+from segshift.slices import Draw, TrainingSlices, collate, crop, tensors
 from segshift.stages import check
 from segshift.stages.settings import parse
 
@@ -49,8 +49,8 @@ def sheet(settings: dict[str, Any], prepared: Prepared) -> Any:
     rare = _rare(training)
     order = sampling.order(how, slices.counts, slices.draws, sampling_seed(settings), 0, **rare)
     draws = [Draw(0, position, int(index)) for position, index in enumerate(order[:DRAWS])]
-    batch = collate([slices[draw] for draw in draws])
-    images, labels = (crop(one, model.crop) for one in (batch.images, batch.labels))
+    batch = tensors(collate([slices[draw] for draw in draws]))
+    images, labels = (crop(one, model.crop) for one in (batch.images.float(), batch.labels))
     moved, _, bent = augment.apply(batch.images, batch.labels, batch.augmentation)
     moved, bent = crop(moved, model.crop), crop(bent, model.crop)
     places = [slices.slices[draw.index] for draw in draws]
@@ -133,12 +133,14 @@ def _contours(images: torch.Tensor, labels: torch.Tensor, classes: int) -> list[
 def _told(drawn: augment.Drawn) -> str:
     """What was drawn for a slice, in a few words."""
     words = []
-    if "displacement" in drawn:
+    if "elastic" in drawn:
         words.append("elastic")
     if "shift" in drawn:
         words.append(f"{drawn['angle']:+.0f} deg x{drawn['zoom']:.2f}")
     if drawn.get("brightness") or drawn.get("contrast", 1.0) != 1.0:
         words.append(f"light {drawn['brightness']:+.2f} x{drawn['contrast']:.2f}")
+    if drawn.get("hue") or drawn.get("saturation", 1.0) != 1.0:
+        words.append(f"colour {drawn['hue']:+.0f} deg x{drawn['saturation']:.2f}")
     return ", ".join(words) or "as it is"
 
 
