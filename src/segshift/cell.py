@@ -247,7 +247,7 @@ class Cell:
 
     def end_epoch(
         self, epoch: int, dice: float | None, loss: float | None, by_class: list[float | None] | None,
-        watch: Watch | None = None,
+        class_losses: list[float | None] | None, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         """Keep this epoch's weights where they are the best so far. Epochs count from 1."""
         if self.objective.keep == "best":
@@ -255,9 +255,10 @@ class Cell:
             if "adaptation" not in self.settings:
                 # nan is neither better nor worse than anything: it would be kept, or keep all others out
                 self._keep("lowest_loss", epoch, -math.inf if math.isnan(loss) else -loss, dice, loss)
-            names = self.settings["classes"][1:]
+            names = self.settings["classes"]
             values = {"validation/loss": loss, "validation/dice": dice}
-            values |= {f"validation/dice/{name}": value for name, value in zip(names, by_class, strict=True)}
+            for what, of, found in (("dice", names[1:], by_class), ("loss", names, class_losses)):
+                values |= {f"validation/{what}/{name}": one for name, one in zip(of, found, strict=True)}
         else:
             values = {}
         if watch:

@@ -123,6 +123,12 @@ def criterion(training: dict[str, Any], classes: Sequence[str]) -> Criterion:
     return partial(CRITERIA[name], **more) if more else CRITERIA[name]
 
 
+def class_sums(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy summed over the pixels of each class by their labels: (classes,) float64."""
+    each = F.cross_entropy(logits.float(), labels, reduction="none")
+    return torch.bincount(labels.reshape(-1), each.double().reshape(-1), minlength=logits.shape[1])
+
+
 def weighted(outputs: Sequence[Tensor], weights: Sequence[float], loss: Callable[[Tensor], Tensor]) -> Tensor:
     """A head's loss: over its outputs, weighted; outputs of weight 0 are not computed."""
     terms = [weight * loss(output) for output, weight in zip(outputs, weights, strict=True) if weight]

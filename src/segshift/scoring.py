@@ -84,7 +84,7 @@ class _Work:
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """The next slices: logits (n, classes, H, W) and labels (n, H, W)."""
-        prediction = logits.argmax(1)
+        prediction = metrics.prediction(logits)
         self.tally.add(prediction, labels)
         # per slice, so that the mean over a volume does not depend on how it was cut into chunks
         self.loss += [

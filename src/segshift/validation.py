@@ -5,19 +5,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from segshift import metrics
+from segshift import losses, metrics
 from segshift.cell import Cell
 from segshift.slices import Chunk
 from segshift.watch import Watch
 
 
 class Validated(NamedTuple):
-    """Dice as everywhere (classes, then volumes), loss, and Dice of each class over volumes; all None where
-    labels must not be looked at."""
+    """Dice as everywhere (classes, then volumes), loss, Dice of each class over volumes, and the mean
+    cross-entropy over all pixels of each class, background first; all None where labels must not be looked
+    at."""
 
     dice: float | None = None
     loss: float | None = None
     by_class: list[float | None] | None = None
+    losses: list[float | None] | None = None
 
 
 class Tally:
@@ -33,6 +35,7 @@ class Tally:
         self.cell = cell
         self.confusion = torch.zeros(volumes, classes, classes, dtype=torch.int64)
         self.losses: list[list[float]] = [[] for _ in range(volumes)]
+        self.sums = torch.zeros(classes, dtype=torch.float64)  # cross-entropy over the pixels of each class
         self.shown: dict[str, tuple[Any, Any, Any]] = {}  # by caption: image, truth, prediction
         self.watch = Watch(classes) if "adaptation" in cell.settings else None
 
@@ -54,7 +57,7 @@ class Tally:
             self.watch.add(logits, None if blind else chunk.labels, pseudo)
         if blind:  # it may look at no label of the validation split
             return
-        prediction = logits.argmax(1)
+        prediction = metrics.prediction(logits)
         for place in range(len(chunk.images)):
             if caption := captions.get(chunk.first + place):
                 slices = (chunk.images[place].squeeze(0), chunk.labels[place], prediction[place])
@@ -62,6 +65,7 @@ class Tally:
         matrix = metrics.confusion(prediction, chunk.labels, self.confusion.shape[1])
         self.confusion[chunk.volume] += matrix.cpu()
         self.losses[chunk.volume] += [cell.validation_loss(outputs, chunk.labels)]
+        self.sums += losses.class_sums(logits, chunk.labels).cpu()
 
     def found(self) -> Validated:
         """What came out."""
@@ -72,4 +76,6 @@ class Tally:
         loss = metrics.mean(value for volume in self.losses for value in volume)
         classes = range(1, self.confusion.shape[1])
         by_class = [metrics.mean(metrics.dice(*map(int, table[c])) for table in tables) for c in classes]
-        return Validated(dice, loss, by_class)
+        pixels = self.confusion.sum((0, 2)).tolist()
+        of_classes = [some / n if n else None for some, n in zip(self.sums.tolist(), pixels, strict=True)]
+        return Validated(dice, loss, by_class, of_classes)

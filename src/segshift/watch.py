@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segshift import losses
+from segshift import losses, metrics
 from segshift.contracts import Objective
 from segshift.layers.pseudo_labels import per_class
 
@@ -51,7 +51,7 @@ class Watch:
             pseudo: what ``Objective.propose`` says of these slices.
         """
         classes = len(self.predicted)
-        prediction = logits.argmax(1)
+        prediction = metrics.prediction(logits)
         self.predicted += per_class(prediction, classes).cpu()
         self.entropy += float(losses.entropy(logits)) * prediction.numel()
         if pseudo is None:

@@ -15,6 +15,7 @@ from segshift.contracts import Batch
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
 from segshift.settings import read_settings
+from segshift.slices import VolumeChunks
 
 PLAIN = {"augment": {}, "sampling": "uniform", "loss": "cross_entropy", "weight_decay": 0.0}
 ONE_STEP = PLAIN | {"epochs": 1, "batch_size": 12, "warm_up": 0.0, "optimizer": "sgd", "learning_rate": 0.5}
@@ -266,6 +267,25 @@ def test_curves_of_every_epoch(sources):
     assert min(points(sources, UNET, "epoch/images_per_second").values()) > 0
     for name in ("organ", "lesion"):
         assert list(points(sources, UNET, f"validation/dice/{name}")) == [5, 11, 17]
+
+
+def test_validation_loss_of_each_class(sources):
+    """The mean cross-entropy over the pixels of a class, by the weights of that epoch, in double."""
+    model = models.build([read(sources, UNET)], sources.results)[0]
+    checkpoint = sources.state(UNET)
+    models.load_state(model, checkpoint["weights"], read(sources, UNET), sources.folder(UNET) / "model.ckpt")
+    each, truth = [], []
+    for chunk in VolumeChunks(Prepared(sources.results.data("a")), "validation"):
+        with torch.no_grad():
+            chances = model.eval().predict(model(chunk.images)).double().softmax(1).numpy()
+        label = chunk.labels.numpy()
+        each.append(-np.log(np.take_along_axis(chances, label[:, None], 1)[:, 0]).ravel())
+        truth.append(label.ravel())
+    each, truth = np.concatenate(each), np.concatenate(truth)
+    for number, name in enumerate(("background", "organ", "lesion")):
+        found = points(sources, UNET, f"validation/loss/{name}")
+        assert list(found) == [5, 11, 17]
+        assert found[6 * checkpoint["epoch"] - 1] == pytest.approx(each[truth == number].mean(), rel=1e-4)
 
 
 def test_pictures_of_five_epochs(sources):
