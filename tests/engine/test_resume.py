@@ -97,6 +97,15 @@ def test_adaptation_killed(trained, undisturbed, cell, moment):
     assert_finished_alike(trained, undisturbed, cell)
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("cell", ADAPTED, ids=lambda cell: cell.split("/")[5])
+def test_adaptation_with_workers(trained, undisturbed, cell, workers):
+    """The undisturbed one had none; the mean teacher has a test of its own beside its other bits."""
+    trained.add(cell)
+    assert trained.fork(["adapt", cell, "--workers", str(workers)]) == 0, trained.log()
+    assert trained.bytes(cell) == undisturbed.bytes(cell)
+
+
 def test_killed_again_and_again(project, sources):
     """Every attempt dies three steps later than the one before it; their journals are one run."""
     project.add(UNET)
