@@ -346,12 +346,13 @@ def test_split_lists(folder):
 def test_a_site_is_laid_over_key_by_key(tmp_path):
     own = tmp_path / "site.yaml"
     defaults = site.read(CONFIG / "site.example.yaml", own)
-    assert set(defaults) == {"prepare", "train", "adapt", "evaluate"}
+    assert set(defaults) == {"prepare", "train", "row", "adapt", "evaluate"}
     own.write_text("train: {mem_mb: 50001, slurm_partition: long}\n")
     merged = site.read(CONFIG / "site.example.yaml", own)
     assert merged["train"] == defaults["train"] | {"mem_mb": 50001, "slurm_partition": "long"}
-    assert {rule: merged[rule] for rule in merged if rule != "train"} == {
-        rule: defaults[rule] for rule in defaults if rule != "train"
+    followed = ("train", "row")  # a row needs what a training needs
+    assert {rule: merged[rule] for rule in merged if rule not in followed} == {
+        rule: defaults[rule] for rule in defaults if rule not in followed
     }
 
 
@@ -379,7 +380,7 @@ def test_a_site_says_once_what_is_right_for_every_rule(tmp_path):
     )
     merged = site.read(CONFIG / "site.example.yaml", own)
     partitions = {rule: values["slurm_partition"] for rule, values in merged.items()}
-    assert partitions == {"prepare": "cpu", "train": "gpu", "adapt": "gpu", "evaluate": "gpu"}
+    assert partitions == {"prepare": "cpu"} | dict.fromkeys(("train", "row", "adapt", "evaluate"), "gpu")
     extra = {rule: site.needs(merged, rule)["slurm_extra"] for rule in merged}
     assert extra["train"] == "--signal=TERM@180 --nice=5"
     assert {extra[rule] for rule in ("prepare", "adapt", "evaluate")} == {"--nice=5"}

@@ -55,7 +55,7 @@ def test_the_stages_by_hand_are_those_of_the_demo():
     lines = [cli.parser().parse_args(shlex.split(line)[1:]) for line in block.splitlines()]
     verbs = [line.verb for line in lines]
     rules = [file.stem for file in (ROOT / "workflow/rules").glob("*.smk")]
-    assert set(rules) - {"common", "hooks"} <= set(verbs)
+    assert set(rules) - {"common", "hooks", "row"} <= set(verbs)  # a row is of `train`, with `--row`
     for line in lines:
         for cell in (
             [line.cell] if isinstance(getattr(line, "cell", None), str) else getattr(line, "cell", ()) or ()

@@ -15,7 +15,7 @@ from segshift import warm
 ASK = "import sys; sys.argv[0] = 'segshift'; from segshift.cli import main; sys.exit(main())"
 SLOW = """
 import os, sys, time, types
-def run(cells, *_):
+def run(cells, *_, **__):
     try:
         print(cells[0], os.getcwd(), os.environ["WORD"], flush=True)
         if cells[0] in ("sleep", "interrupt"):

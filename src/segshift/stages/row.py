@@ -40,8 +40,14 @@ def run(
 
     Returns:
         0, also where something was left; ``train.RESUMABLE`` if a signal interrupted it.
+
+    Raises:
+        SegShiftError: there is no such file.
     """
-    asked = set(wanted.read_text().split())
+    try:
+        asked = set(wanted.read_text().split())
+    except FileNotFoundError:
+        raise SegShiftError(f"--row {wanted}: there is no such list of cells; a workflow writes it") from None
     located = [one for one in dict.fromkeys(locate(cell, root) for cell in cells) if one[1] in asked]
     if len(located) < 2:
         print("one is trained alone", flush=True)
