@@ -18,11 +18,11 @@ from segshift.grid import Model, Score
 from segshift.paths import Results
 from segshift.stages import tabulate_file
 from segshift.statistics.friedman import friedman
-from segshift.tables import asked, diagram, files, making, runs
+from segshift.tables import asked, bearing_text, diagram, files, making, runs
 from segshift.tables.asked import Tracked
 from segshift.tables.bearing import TIED
 from segshift.tables.bearing_notes import UNKNOWN
-from segshift.tables.table import Evidence, Number, Volume
+from segshift.tables.table import Evidence, Number, Row, Volume
 
 ROOT = Path(__file__).parents[2]
 DATA = {
@@ -174,7 +174,8 @@ def test_the_paragraph_is_true_of_the_numbers(grid):
         names = table.column("backbone")
         best = table.column("ov")[0]
         assert f"{names[0]} came first with OV {best.value:.2f}, 95 % interval {best.low:.2f} to" in text
-        assert "6 configurations were compared on one and two (24 test patients, 3 training seeds)" in text
+        assert "6 configurations, trained on one, were compared on one and two (24 test" in text
+        assert "(24 test patients, 3 training seeds)" in text
         tied = [n for n, row in zip(names, table.rows, strict=True) if TIED in row.notes.get("ov", ())][1:]
         listed = ", ".join(tied[:-1]) + " and " + tied[-1] if len(tied) > 1 else "".join(tied)
         assert f"{listed} cannot be told from it" in text if tied else "better than every other one" in text
@@ -182,6 +183,14 @@ def test_the_paragraph_is_true_of_the_numbers(grid):
         least = float(re.search(r"80 % power, ([\d.]+) points", text)[1])
         assert ("is not below" in text) == (gap >= least)
         assert any(f"80 % power: {least:.2f} points" in remark for remark in table.remarks)
+
+
+def test_names_of_a_paragraph_cannot_be_read_as_a_list(grid):
+    made = grid()
+    made.config.labels["head"] = {"own": "its own"}
+    row = Row((), axes={"backbone": "a", "tuning": "full", "head": "own"})
+    assert bearing_text._name(row, ["backbone"], made) == "a"
+    assert bearing_text._name(row, ["backbone", "tuning", "head"], made) == "a (full, its own)"
 
 
 def test_differences_to_the_best_have_intervals_from_the_bootstrap(grid):

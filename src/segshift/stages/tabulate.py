@@ -179,6 +179,8 @@ def show(config_folder: str | Path, results: Results) -> None:
     for number, sentence in enumerate(story.sentences(config_folder, results), 1):
         print(textwrap.fill(f"{number}. {sentence}", 100, subsequent_indent="   "), end="\n\n")
     print(f"Tables: {results.tables}")
+    if any(file.with_suffix(".txt").exists() for file in tables):
+        print(f"A paragraph for a paper beside each table: {results.tables}/*.txt")
     if results.report.exists():
         print(f"Report: {results.report}")
     # `make demo` is said without the environment being active, so the command must work without it

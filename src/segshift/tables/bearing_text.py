@@ -9,7 +9,7 @@ from segshift.statistics import power
 from segshift.statistics.intervals import About
 from segshift.tables.ranked_blocks import label, varying
 from segshift.tables.samples import Compared, scores
-from segshift.tables.table import Number, Table, named, rounded
+from segshift.tables.table import Number, Row, Table, named, rounded
 
 NAMED = 12  # rows that a sentence lists
 SCOPE = {
@@ -38,15 +38,16 @@ def _section(table: Table, grid: Grid, deciding: str, one: Compared) -> str:
     index = [column.key for column in table.columns].index(deciding)
     title = table.columns[index].title
     axes = varying(table, rows)
-    names = [label(table.rows[at], axes, grid) for at in rows]
+    names = [_name(table.rows[at], axes, grid) for at in rows]
     order = [int(i) for i in np.argsort(-pairs.differences.sum(axis=1), kind="stable")]
     best, second = order[:2]
     number = table.rows[rows[best]].cells[index]
     assert isinstance(number, Number)
     unit = table.legend.partition(":")[0]
+    behind = f"{len(one.sample.patients)} test patients, {_seeds(one.sample.seeds)}"
     said = [
-        f"{table.heading}: {len(rows)} configurations were compared on {_where(table, grid, rows)} "
-        f"({len(one.sample.patients)} test patients, {_seeds(one.sample.seeds)}).",
+        f"{table.heading}: {len(rows)} configurations{_sources(table, grid, rows)} were compared on "
+        f"{_where(table, grid, rows)} ({behind}).",
         f"{names[best]} came first with {title} {rounded(number.value)}{_interval(number)} ({unit}).",
         _tied(names, order, pairs.tied(), best),
         _gap(float(pairs.differences[best, second]), power.smallest_detectable(pairs), title),
@@ -58,6 +59,20 @@ def _section(table: Table, grid: Grid, deciding: str, one: Compared) -> str:
 def _where(table: Table, grid: Grid, rows: list[int]) -> str:
     targets = dict.fromkeys(score.target for score in scores([table.rows[at] for at in rows]))
     return joined([named("target", target, grid.config.labels) for target in targets])
+
+
+def _sources(table: Table, grid: Grid, rows: list[int]) -> str:
+    """What models were trained on, where that is the same for all rows."""
+    own = [dict.fromkeys(score.model.source for score in scores([table.rows[at]])) for at in rows]
+    if any(set(one) != set(own[0]) for one in own):
+        return ""
+    return f", trained on {joined([named('source', source, grid.config.labels) for source in own[0]])},"
+
+
+def _name(row: Row, axes: list[str], grid: Grid) -> str:
+    """A row's name in a sentence: commas within would read as a list."""
+    first, *others = [label(row, [axis], grid) for axis in axes if axis in row.axes]
+    return f"{first} ({', '.join(others)})" if others else first
 
 
 def _seeds(count: int) -> str:
