@@ -2,11 +2,11 @@
 
 Beside it the same transforms by torchvision v2 and, where it is installed, by batchgeneratorsv2, slice by
 slice in the workers. All read the same prepared file; all use one thread a process. Nothing trains meanwhile,
-so with workers the number is what the loader could feed, not what a training gets.
+so with workers the number by the clock is what the loader could feed, not what a training gets; slices per
+core-second of all processes together hardly mind what else the machine does.
 """
 
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import synthetic
 import torch
+from synthetic import clock
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
@@ -22,7 +23,7 @@ from torchvision.transforms import v2
 from segshift import augment
 from segshift.slices import Positions, TrainingSlices, collate, tensors
 
-SIZE, BATCH, WARM, BATCHES = 256, 4, 2, 25
+SIZE, BATCH, WARM, BATCHES = 256, 4, 4, 100
 SLOW = 10  # batches of the others, which take longer
 RECIPE = {
     "elastic": {"probability": 0.25, "sigma": 20, "alpha": 1000},
@@ -83,17 +84,10 @@ def batchgenerators() -> Callable[[Tensor, Tensor], Any]:
     return apply
 
 
-def rate(loader: DataLoader, finish: Callable[[Any], Any], batches: int) -> float:
-    """Slices per second after the first batches; without workers per core-second, which minds nobody."""
-    clock = time.perf_counter if loader.num_workers else time.process_time
-    started = 0.0
-    for number, batch in enumerate(loader, 1):
-        finish(batch)
-        if number == WARM:
-            started = clock()
-        if number == WARM + batches:
-            break
-    return batches * BATCH / (clock() - started)
+def augmented(batch: Any) -> Any:
+    """What a training does with a batch out of the loader."""
+    batch = tensors(batch)
+    return augment.apply(batch.images, batch.labels, batch.augmentation)
 
 
 def main() -> None:
@@ -113,17 +107,13 @@ def main() -> None:
             more |= {"prefetch_factor": 1} if workers else {}  # few batches are ready before the clock starts
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
             ours = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            figures = {
-                "segshift": rate(
-                    ours, lambda one: augment.apply(one.images, one.labels, one.augmentation), BATCHES
-                )
-            }
+            figures = {"segshift": clock.rate(ours, augmented, WARM, BATCHES, BATCH)}
             for other, transform in others.items():
                 loader = DataLoader(Transformed(slices, transform), batch_size=BATCH, **more)
-                figures[other] = rate(loader, lambda one: one, SLOW)
-            shown = ", ".join(f"{one} {value:.0f} slices/s" for one, value in figures.items())
-            print(f"{workers} workers: {shown}; ratio segshift / torchvision v2: "
-                  f"{figures['segshift'] / figures['torchvision v2']:.1f}", flush=True)  # fmt: skip
+                figures[other] = clock.rate(loader, lambda one: one, WARM, SLOW, BATCH)
+            for one, value in figures.items():
+                ratio = figures["segshift"].core / value.core
+                print(f"{workers} workers, {one}: {value}; ratio segshift / it {ratio:.1f}", flush=True)
 
 
 if __name__ == "__main__":

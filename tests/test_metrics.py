@@ -15,6 +15,19 @@ def masks():
     return random.integers(0, 4, (3, 6, 5)), random.integers(0, 4, (3, 6, 5))
 
 
+@pytest.mark.parametrize("classes", [1, 2, 15, 256, 300])
+def test_the_predicted_class_is_the_first_of_most_weight(classes):
+    """Few distinct values, so that many are equal; and what a network without numbers says."""
+    random = np.random.default_rng(classes)
+    logits = random.integers(-3, 3, (2, classes, 6, 5)).astype(np.float32)
+    logits[:, :, 0, 0], logits[:, :, 0, 1] = -np.inf, np.nan
+    found = metrics.prediction(torch.from_numpy(logits))
+    assert found.dtype == torch.int64
+    assert np.array_equal(found.numpy(), logits.argmax(1))
+    half = torch.from_numpy(logits).to(torch.bfloat16)
+    assert torch.equal(metrics.prediction(half), found)
+
+
 def test_confusion_by_brute_force(masks):
     prediction, labels = masks
     matrix = metrics.confusion(torch.from_numpy(prediction), torch.from_numpy(labels), 5)
