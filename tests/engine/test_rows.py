@@ -96,12 +96,13 @@ def test_each_ends_as_alone(heads, alone):
 
 def test_fewer_at_once_change_no_bit(heads, alone):
     where = ["--results", str(heads.root), "--device", "cpu"]
-    assert heads.fork(["train", *HEADS, "--heads", "2", *where]) == 0, heads.log()
-    assert_as_alone(heads, alone)
-    assert "from one pass with 2 others" not in heads.log()
+    assert heads.fork(["train", *HEADS[:3], "--heads", "2", *where]) == 0, heads.log()
+    assert_as_alone(heads, alone, HEADS[:3])
+    records = [json.loads((heads.folder(cell) / "run.json").read_text()) for cell in HEADS[:3]]
+    assert [record.get("together") for record in records] == [2, 2, None]
 
 
-def test_adaptations_share_a_pass(sources, datasets, tmp_path):
+def test_adaptations_share_a_pass(datasets, tmp_path):
     project = datasets.copy(tmp_path / "together")
     add(project, HEADS[:2])
     assert project.fit(*HEADS[:2]) == 0
@@ -116,6 +117,14 @@ def test_adaptations_share_a_pass(sources, datasets, tmp_path):
         assert apart.fit(cell) == 0
     assert_as_alone(project, apart, cells)
     assert project.bytes(cells[0]).keys() == {"model.ckpt", "last.ckpt"}
+    teachers = [f"{cell}/mean_teacher/b" for cell in HEADS[:2]]
+    for cell in teachers:
+        name = cell.split("/")[3]
+        training = {"sampling": "rare_class"}
+        project.add(cell, head={"module": name} | MODULES[name], training=training)
+    with pytest.raises(SegShiftError, match="what it draws depends on it alone: train it apart"):
+        project.fit(*teachers)
+    assert not (project.folder(teachers[0]) / "journal").exists()
 
 
 def test_seeds_that_share_sampling(project, datasets, tmp_path):

@@ -236,12 +236,19 @@ def _cells(todo: list[Todo], results: Results, device: torch.device, failed: dic
     if not cells:
         raise next(iter(broken.values()))
     if len(cells) > 1 and not is_frozen(cells[0].model.backbone):  # an adaptation may have freed parts of it
-        raise Apart(f"{cells[0].settings['cell']}: its backbone learns", [])
+        raise Apart(f"{cells[0].settings['cell']}: its backbone learns: train it apart", [])
+    if len(cells) > 1 and _estimates(cells[0]):
+        raise Apart(f"{cells[0].settings['cell']}: what it draws depends on it alone: train it apart", [])
     for one in todo if len(todo) > 1 else []:
         _tell(one, len(cells), broken.get(one.settings["cell"]), failed)
     for cell in cells if len(todo) > 1 else []:
         cell.log = cell.folder / LOG
     return cells
+
+
+def _estimates(cell: Cell) -> bool:
+    """True if what a model draws depends on its own pseudo-labels."""
+    return cell.objective.estimates and cell.settings["training"].get("sampling") == "rare_class"
 
 
 def _tell(one: Todo, together: int, error: Exception | None, failed: dict[str, str]) -> None:
