@@ -10,6 +10,7 @@ from segshift import grid, row_plan, rows, site
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.settings import digest
+from segshift.stages.settings import lines
 from segshift.tables import asked
 
 MICRO = Path(__file__).parent / "workflow" / "micro"
@@ -219,6 +220,8 @@ def test_seeds_share_sampling(config, results, where):
     for path in CELLS:
         assert "sampling_seed: 4\n" in (results.run(path) / "settings.yaml").read_text()
     assert before.keys() != found.keys()
+    expanded = grid.read(config)
+    assert "sampling_seed: 4  seeds_share: sampling" in list(lines(expanded, expanded.jobs[CELLS[1]]))
 
 
 def test_one_model_has_one_sampling(config):

@@ -74,6 +74,8 @@ def lines(expanded: Grid, model: Model) -> Iterable[str]:
     yield f"experiments: {', '.join(named) or 'none asks for it'}"
     if planned := expanded.planned(model):
         yield f"not yet possible: {', '.join(planned)} planned"
+    if "sampling_seed" in settings:
+        yield f"sampling_seed: {settings['sampling_seed']}  seeds_share: sampling"
     yield ""
     yield "training"
     yield from _training(expanded, model)
