@@ -5,6 +5,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import yaml
 from scipy.spatial.transform import Rotation
 
@@ -139,6 +140,15 @@ def test_the_layout_is_nnu_net_s_and_our_reader_reads_it_back(made):
         np.testing.assert_array_equal(volume.image, image)
         (info,) = (one for one in prepared.volumes(case.split) if one.id == case.id)
         np.testing.assert_allclose(volume.affine, info.affine, atol=1e-4)
+
+
+def test_simple_itk_reads_slices_first_as_nnu_net_does(made):
+    folder, prepared = exported(made), Prepared(made.results.data("one"))
+    (info, *_) = prepared.volumes("test")
+    for what in (f"imagesTs/{info.id}_0000", f"labelsTs/{info.id}"):
+        image = SimpleITK.ReadImage(str(folder / f"{what}.nii.gz"))
+        assert SimpleITK.GetArrayViewFromImage(image).shape == (info.slices, *info.shape)
+        assert image.GetSpacing()[::-1] == pytest.approx(info.spacing, abs=1e-5)
 
 
 def test_a_native_export_is_the_raw_file(made):
