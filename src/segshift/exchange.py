@@ -21,6 +21,7 @@ from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.scores import Row
 
+IMPORTED = "imported"  # origin of models whose scores came from another folder
 FORMAT = 1
 LEAST = 16  # bytes of a salt
 DATASET = ("dataset", "anatomy", "plane", "patients", "preprocess", "labels", "version")  # of source, target

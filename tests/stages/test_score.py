@@ -265,6 +265,19 @@ def test_bad_input_is_one_sentence(made, tmp_path):
         export_dataset.run(made.config, made.results, "one", exported(made))
 
 
+def test_no_other_verb_takes_them_for_ours(made, capsys):
+    say(made, "score", exported(made) / "labelsTs", "--dataset", "one", "--name", "blurred")
+    cell = "one/blurred/external/external/0"
+    for verb in ("evaluate", "rerun"):
+        say(made, verb, cell, code=1)
+        assert "was made by another tool" in capsys.readouterr().err
+    say(made, "why", cell)
+    assert "another tool made it: nothing makes it again here" in capsys.readouterr().out
+    assert (made.results.run(cell) / "run.json").exists()
+    say(made, "import-runs", made.config / "no.csv", "--origin", "external", code=1)
+    assert "that of segshift score" in capsys.readouterr().err
+
+
 def test_external_models_are_tracked_and_ranked_like_others(made, tmp_path, capsys):
     for name, axis in (("nnunet_2d", None), ("blurred", 1)):
         for dataset in ("one", "two"):

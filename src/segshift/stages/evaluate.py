@@ -47,6 +47,8 @@ def run(
     """
     started = time.monotonic()
     results, path = locate(cell, root)
+    if grid.Model.parse(path).external:
+        raise SegShiftError(f"{path} was made by another tool, of which masks are scored: segshift score")
     folder = results.run(path)
     settings = read_settings(folder)
     targets = targets or _named(path, config)

@@ -14,7 +14,9 @@ from segshift import grid as grids
 from segshift import tracking
 from segshift.entries import NAME, Config
 from segshift.errors import SegShiftError
+from segshift.exchange import IMPORTED
 from segshift.grid import Grid, Model
+from segshift.identity import EXTERNAL
 from segshift.imported import ORIGIN, PRINTED, PUBLISHED, memory, read
 from segshift.mlflow_store import Run as Tracked
 from segshift.mlflow_store import Store
@@ -51,6 +53,8 @@ def run(
     """
     if not NAME.fullmatch(origin):
         raise SegShiftError(f"import-runs: the origin {origin!r} may hold a-z, 0-9 and _ only")
+    if origin in (EXTERNAL, IMPORTED):
+        raise SegShiftError(f"import-runs: the origin {origin} is that of segshift score and import-scores")
     grid = grids.read(config_folder)
     wanted = entries(runs.read(file, grid), grid, origin)
     uri = tracking.uri(results, grid.config.project.tracking.uri)

@@ -11,13 +11,13 @@ from typing import Any
 from segshift import exchange, scores
 from segshift import grid as grids
 from segshift.errors import SegShiftError, unknown
+from segshift.exchange import IMPORTED
 from segshift.grid import Grid, Model
 from segshift.paths import Results
 from segshift.settings import digest
 from segshift.tables.samples import groups
 from segshift.tracking import Journal
 
-IMPORTED = "imported"
 SAME = ("model", "settings", "parameters")  # of two records of one model
 
 

@@ -50,6 +50,8 @@ def run(
         print("nothing to forget")
         return
     for own, path in located:
+        if Model.parse(path).external:
+            raise SegShiftError(f"{path} was made by another tool; segshift score scores its masks again")
         if tracking.lives(own.run(path)):
             raise SegShiftError(f"{own.run(path)} is being trained; nothing was forgotten")
     print("\n".join(_lines(expanded, results, [path for _, path in located])))

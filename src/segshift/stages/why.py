@@ -32,6 +32,9 @@ def lines(expanded: Grid, results: Results, model: Model) -> Iterable[str]:
         yield remark
     if state.state == "planned":
         return
+    if model.external:
+        yield "another tool made it: nothing makes it again here, segshift score scores its masks again"
+        return
     if model.path not in expanded.jobs:
         yield "no experiment asks for it, so no workflow makes it"
     verb = "adapt" if model.adapt else "train"
