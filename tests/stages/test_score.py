@@ -186,6 +186,17 @@ def test_exported_labels_as_masks_are_perfect(made, space, capsys):
     assert "one: test Dice 100.00" in said and "taken as trained on one" in said
 
 
+@pytest.mark.parametrize("space", ["prepared", "native"])
+def test_masks_as_simple_itk_writes_them(made, tmp_path, space):
+    files = sorted((exported(made, space=space) / "labelsTs").glob("*.nii.gz"))
+    for file, end in zip(files, (".nii.gz", ".nrrd", ".mha", ".nii"), strict=True):
+        SimpleITK.WriteImage(
+            SimpleITK.ReadImage(str(file)), str(tmp_path / file.name.replace(".nii.gz", end))
+        )
+    say(made, "score", tmp_path, "--dataset", "one", "--name", "itk")
+    assert scores.dice(rows_of(made, "itk"), "one", "test") == 100
+
+
 @pytest.mark.parametrize("orientation", [None, "RSP", "LPI", "AIR"])
 def test_a_shifted_mask_has_the_dice_that_is_computed_apart(made, tmp_path, orientation):
     labels = exported(made) / "labelsTs"
