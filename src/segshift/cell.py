@@ -190,12 +190,12 @@ class Cell:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
         taught, numbers = self._backward(batch)
         if taught:
             numbers["gradient_norm"] = float(self._clip())
             self.optimizer.step()
             self.objective.after_step()
+        self.optimizer.zero_grad(set_to_none=True)  # others of its row need the memory
         self.curves.add(numbers | {"learning_rate": rate})
         if self.done % max(1, self.total // points) == 0 or self.done + 1 == self.total:
             values = {f"train/{name}": value for name, value in numbers.items()}
