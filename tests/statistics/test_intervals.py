@@ -1,3 +1,4 @@
+import hashlib
 import math
 
 import numpy as np
@@ -153,3 +154,14 @@ def test_the_bootstrap_of_a_mean_is_its_closed_form_and_of_a_ratio_its_linear_fo
 def test_a_drawing_does_not_depend_on_the_order_of_cells():
     row = two_groups()
     assert np.array_equal(ratios.Draws.of(row).mean(row), ratios.Draws.of(row[::-1]).mean(row))
+
+
+def test_a_drawing_does_not_depend_on_what_patients_are_called():
+    row = two_groups()
+    other = [
+        cell._replace(
+            volumes=tuple((hashlib.sha256(patient.encode()).hexdigest(), x) for patient, x in cell.volumes)
+        )
+        for cell in row
+    ]
+    assert np.array_equal(ratios.Draws.of(row).mean(row), ratios.Draws.of(other).mean(other))

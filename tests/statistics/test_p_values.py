@@ -28,6 +28,7 @@ def test_drawn_swaps_come_near_to_all_and_never_say_zero():
     parts = np.random.default_rng(0).normal(0.4, 1, 14)
     drawn = sign_flip(np.append(parts, [0.0, 0.0]))  # two more that change nothing
     assert not drawn.exact
+    assert sign_flip(np.append([0.0, 0.0], parts[::-1])) == drawn  # in any order, so under any names
     assert drawn.p == pytest.approx(sign_flip(parts).p, abs=0.01)
     assert sign_flip(np.full(40, 1.0)).p == 1 / 20_001
     assert sign_flip(np.zeros(0)).p == sign_flip(np.zeros(3)).p == 1

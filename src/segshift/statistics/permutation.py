@@ -32,7 +32,7 @@ def sign_flip(parts: np.ndarray, seed: int = 0, draws: int = DRAWS) -> Flipped:
         seed: of the drawn swaps, where there are too many for all.
         draws: how many then.
     """
-    parts = np.asarray(parts, float)
+    parts = np.sort(np.asarray(parts, float))  # what patients are called changes no drawn swap
     count = len(parts)
     if not count:
         return Flipped(1.0, 1, True)

@@ -18,27 +18,40 @@ DRAWS = 2000
 class Draws:
     """How often each patient of each group is drawn; one drawing for all statistics of a table."""
 
-    def __init__(self, patients: Mapping[str, Sequence[str]], draws: int = DRAWS, seed: int = 0) -> None:
-        """``patients``: the patients of each group; their order does not matter."""
+    def __init__(
+        self,
+        patients: Mapping[str, Sequence[str]],
+        draws: int = DRAWS,
+        seed: int = 0,
+        order: Mapping[tuple[str, str], Sequence[object]] | None = None,
+    ) -> None:
+        """``patients``: those of each group, in any order. ``order``: by what they are put in order before
+        names: where it is what is known of them, other names (hashed ones) change no drawing."""
+        known = order or {}
+        ordered = {
+            group: sorted(set(own), key=lambda one, group=group: (known.get((group, one), ()), one))
+            for group, own in patients.items()
+        }
         generator = np.random.default_rng(seed)
         self.draws = draws
         self.places = {
-            (group, patient): at
-            for group in sorted(patients)
-            for at, patient in enumerate(sorted(set(patients[group])))
+            (group, patient): at for group in sorted(patients) for at, patient in enumerate(ordered[group])
         }
         self.counts: dict[str, np.ndarray] = {}
         for group in sorted(patients):
-            n = len(set(patients[group]))
+            n = len(ordered[group])
             self.counts[group] = generator.multinomial(n, [1 / n] * n, draws)  # (draws, n)
 
     @classmethod
     def of(cls, cells: Sequence[Cell], draws: int = DRAWS, seed: int = 0) -> "Draws":
         """For the patients behind cells."""
         patients: dict[str, list[str]] = {}
+        known: dict[tuple[str, str], set[tuple[str, int, float]]] = {}
         for cell in cells:
             patients.setdefault(cell.group, []).extend(patient for patient, _ in cell.volumes)
-        return cls(patients, draws, seed)
+            for patient, value in cell.volumes:
+                known.setdefault((cell.group, patient), set()).add((cell.name, cell.seed, value))
+        return cls(patients, draws, seed, {patient: sorted(own) for patient, own in known.items()})
 
     def mean(self, cells: Sequence[Cell]) -> np.ndarray:
         """(draws,) the statistic of weighted cells in each drawing; NaN where a cell lost all patients."""
