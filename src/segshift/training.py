@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -26,6 +24,7 @@ from segshift.cell import Cell
 from segshift.contracts import Batch, set_mode
 from segshift.errors import SegShiftError
 from segshift.layers.pseudo_labels import per_class
+from segshift.lightning import LightningEnvironment, LightningModule, Trainer
 from segshift.prepared import Prepared
 from segshift.rows import sampling_seed
 from segshift.sampling import key
@@ -61,7 +60,7 @@ class Interrupted(Exception):
     """A signal asked the training to stop; its state is saved."""
 
 
-class Training(pl.LightningModule):
+class Training(LightningModule):
     """Lightning runs the loop and moves data; steps, state and randomness are ours.
 
     Args:
@@ -334,7 +333,7 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
     _compile(cells)
     training.fill_caches()
     training.saved = time.monotonic()
-    trainer = pl.Trainer(
+    trainer = Trainer(
         max_epochs=training.epochs - training.done // training.steps,
         accelerator="gpu" if cells[0].device.type == "cuda" else "cpu",
         devices=1,
