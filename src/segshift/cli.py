@@ -4,6 +4,7 @@ Only the stage that runs is imported, so that start-up stays short.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -35,6 +36,12 @@ def main(words: list[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except SegShiftError as error:
         print(f"segshift {arguments.verb}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "a file"
+        print(f"segshift {arguments.verb}: {where} cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

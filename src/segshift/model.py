@@ -274,7 +274,10 @@ def save(content: dict[str, Any], file: Path) -> None:
     buffer = io.BytesIO()  # a file's own name would get into the archive
     torch.save(content, buffer)
     part = file.with_name(f"{file.name}.part")
-    part.write_bytes(buffer.getvalue())
+    try:
+        part.write_bytes(buffer.getvalue())
+    except OSError as error:  # a full disk: Python does not say which file it was
+        raise OSError(error.errno, error.strerror, str(part)) from error
     part.replace(file)
 
 
