@@ -113,7 +113,12 @@ def _marked(table: Table, deciding: str, compared: list[Compared]) -> Table:
     spans: Mapping[int, tuple[int, int]] = {
         at: span for one in told for at, span in zip(one.rows, one.pairs.ranks(), strict=True)
     }
-    tied = {at for one in told for at, is_tied in zip(one.rows, one.pairs.tied(), strict=True) if is_tied}
+    tied = {  # a best row that stands alone is no tie
+        at
+        for one in told
+        for at, is_tied in zip(one.rows, one.pairs.tied(), strict=True)
+        if is_tied and one.pairs.tied().sum() > 1
+    }
     keys = [column.key for column in table.columns]
     place = keys.index("rank") + 1 if "rank" in keys else 0
     rows = []

@@ -90,7 +90,8 @@ def experiment_digest(grid: Grid, experiment: str) -> str:
     entry, expanded = grid.config.experiments[experiment], grid.experiments[experiment]
     scores = [(model.path, target, grid.planned(model, target)) for model, target in expanded.scores]
     left_out = [(model.path, target, reason) for model, target, reason in expanded.left_out]
-    return _digest([entry.title, grid.config.labels, scores, left_out])
+    more = [] if entry.statistics is True else [entry.model_dump(include={"statistics"})]
+    return _digest([entry.title, grid.config.labels, scores, left_out, *more])
 
 
 def _digest(shown: list[object]) -> str:
