@@ -128,7 +128,10 @@ def test_the_clearly_worse_row_falls_out_and_the_others_are_marked(grid):
         name: TIED in row.notes.get("ov", ())
         for name, row in zip(table.column("backbone"), table.rows, strict=True)
     }
-    assert marked["a"] and not marked["f"]
+    assert not any(marked.values())  # the best one stands alone, which is no tie
+    noisy = build(grid(), tracked(noise=5.0)[1])
+    tied = [TIED in row.notes.get("ov", ()) for row in noisy.rows]
+    assert tied[0] and sum(tied) > 1 and not tied[-1]
     spans = dict(zip(table.column("backbone"), table.column("ranks"), strict=True))
     assert (spans["f"].low, spans["f"].high) == (6, 6)
     ranks = dict(zip(table.column("backbone"), table.column("rank"), strict=True))
