@@ -5,15 +5,14 @@ import math
 import os
 import re
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from segshift.meter import FILLING
+from segshift.layers.unfilled import NoValues
 
 # Names in heads around SAM's decoder and the originals', in this order.
 SAM_NAMES = [
@@ -147,24 +146,11 @@ def reference():
     return Reference
 
 
-class Unfilled(TorchFunctionMode):
-    """Inside, parameters of new modules hold whatever was in memory: a large network that a test fills by
-    itself would first spend longer on random values."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        fills = (
-            getattr(func, "__module__", None) == nn.init.__name__ or getattr(func, "__name__", "") in FILLING
-        )
-        first = args[0] if args else (kwargs or {}).get("tensor")
-        if fills and isinstance(first, nn.Parameter):
-            return first
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.fixture(scope="session")
 def unfilled():
-    """See ``Unfilled``."""
-    return Unfilled
+    """Inside ``with unfilled():`` new networks leave their parameters as memory was, for a test that fills
+    them by itself: random values would take longer."""
+    return partial(NoValues, everywhere=True)
 
 
 def pytest_configure():

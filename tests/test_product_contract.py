@@ -14,6 +14,7 @@ from torch import nn
 from segshift import modules, plugins
 from segshift.contracts import load_trained_state, set_mode, trained_state
 from segshift.errors import SegShiftError
+from segshift.layers.unfilled import NoValues, without_memory
 from segshift.model import Segmenter
 
 CLASSES = 3
@@ -51,13 +52,14 @@ BOTH = [case for ids, case in PARTS.items() if ids in IN_PAIRS | IN_TRIPLES]
 
 
 def compose(backbone, tuning, head):
-    """A model, put together as ``segshift.model`` does."""
-    network, plain = tune(backbone, tuning)
-    module = plugins.load("heads", head[0])
-    taps = module.taps(network)
-    network.use(taps)
-    maps = [network.maps[tap] for tap in taps]
-    model = Segmenter(network, module.build(maps, CLASSES, **head[1]), taps)
+    """A model, put together as ``segshift.model`` does; its parameters have no values yet."""
+    with NoValues(everywhere=True):
+        network, plain = tune(backbone, tuning)
+        module = plugins.load("heads", head[0])
+        taps = module.taps(network)
+        network.use(taps)
+        maps = [network.maps[tap] for tap in taps]
+        model = Segmenter(network, module.build(maps, CLASSES, **head[1]), taps)
     model.plain = plain
     return model
 
@@ -254,9 +256,10 @@ def test_each_tensor_of_a_head_that_learns_moves_its_outputs_on_random_maps(head
 def test_each_tensor_that_a_tuning_trains_moves_the_maps(backbone, tuning):
     if compose_or_refuse(backbone, tuning, LINEAR) is None:
         return
-    network, _ = tune(backbone, tuning)
-    taps = list(range(len(network.maps)))
-    network.use(taps)
+    with NoValues(everywhere=True):
+        network, _ = tune(backbone, tuning)
+        taps = list(range(len(network.maps)))
+        network.use(taps)
     network.double().eval()
     lost = {name: one for name, one in network.named_parameters() if one.requires_grad}
     for _ in range(ATTEMPTS):
@@ -292,7 +295,7 @@ def test_the_trained_state_restores_the_outputs(backbone, tuning, head):
 
 @pytest.mark.parametrize(("backbone", "tuning", "head"), PAIRS)
 def test_everything_builds_without_memory(backbone, tuning, head):
-    with torch.device("meta"):
+    with without_memory():
         model = compose_or_refuse(backbone, tuning, head)
     if model is not None:
         assert {one.device.type for one in model.parameters()} == {"meta"}
@@ -302,7 +305,7 @@ def test_what_is_refused():
     """Of the modules named here exactly these pairs; those added later have tests of their own."""
     backbones = ("lite_medsam", "timm", "timm1", "timm2", "unet")  # timm1 is a convolutional network
     known = backbones, ("frozen", "full", "rein", "rein1"), ("linear", "linear_last", "own", "pyramid")
-    with torch.device("meta"):
+    with without_memory():
         refused = {ids for ids in product(*known) if compose_or_refuse(*PARTS[ids].values) is None}
     assert refused == {
         (backbone, tuning, head)

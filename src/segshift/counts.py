@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from segshift import plugins
 from segshift.combinations import Combination, Section
 from segshift.contracts import Backbone, Map, set_mode
-from segshift.meter import FusedAttention, Kept, Meter, NoValues
+from segshift.layers.unfilled import without_memory
+from segshift.meter import FusedAttention, Kept, Meter
 from segshift.model import ENGINE_KEYS, Segmenter, find_taps
 
 Sizes = dict[str, dict[str, int]]  # part -> name of a parameter -> its size; `frozen` is a part
@@ -171,7 +172,7 @@ class Counter:
 
     def count_backbone(self, entry: Section) -> Count:
         """Count a backbone alone, with all its maps, as it is trained whole."""
-        with torch.device("meta"), NoValues():
+        with without_memory():
             network = tuned(entry, {"module": "full"})
         done = self._forward(network.backbone, range(len(network.backbone.maps)))
         return Count.of(network.sizes(), done.flops, done.kept.bytes)
@@ -194,7 +195,7 @@ class Counter:
             SegShiftError: parts that do not fit.
         """
         backbone, tuning, head, classes, adaptation = combination
-        with torch.device("meta"), NoValues():
+        with without_memory():
             if adaptation:  # it changes what learns
                 key = ("adapted", _key(*combination[:3], adaptation), classes)
                 return self._once(key, lambda: assemble(combination))

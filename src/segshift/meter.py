@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional, init
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -22,22 +22,6 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     **flop_registry,
     FUSED: flop_registry[ATEN._scaled_dot_product_flash_attention],
 }
-# What draws a tensor's first values. It changes no shape, and of a large network it takes most of the time.
-FILLING = frozenset(
-    f"{name}_"
-    for name in ("add", "clamp", "copy", "div", "erfinv", "fill", "mul", "normal", "uniform", "zero")
-)
-
-
-class NoValues(TorchFunctionMode):
-    """Inside, new modules on the meta device leave out what would fill their tensors."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        fills = getattr(func, "__module__", None) == init.__name__ or getattr(func, "__name__", "") in FILLING
-        first = args[0] if args else (kwargs or {}).get("tensor")
-        if fills and isinstance(first, Tensor) and first.is_meta:
-            return first
-        return func(*args, **(kwargs or {}))
 
 
 class FusedAttention(TorchFunctionMode):

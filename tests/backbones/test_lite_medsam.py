@@ -121,3 +121,9 @@ def test_loading_is_strict_even_for_parts_that_are_dropped(state):
         "neck.1.bias (3,)",
     ):
         assert word in str(caught.value)
+
+
+def test_stages_that_cannot_be_are_refused():
+    for sizes in ({"widths": [4, 8, 12, 20]}, {"depths": [1, 1, 0, 1]}, {"widths": [64, 128, 160]}):
+        with pytest.raises(SegShiftError, match="lite_medsam: widths .*: it has 4 stages"):
+            lite_medsam.build(image_size=12, **sizes)

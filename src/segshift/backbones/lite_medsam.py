@@ -9,15 +9,17 @@ without padding. The stages differ in width, so tunings that share layers betwee
 """
 
 from collections.abc import Sequence
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from segshift.contracts import Backbone, Map
+from segshift.errors import SegShiftError
 from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.neck import build_neck
 from segshift.layers.tiny_vit import Downsample, InvertedBottleneck, PatchEmbedding, Stage, WindowBlock
+from segshift.layers.unfilled import without_memory
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -25,17 +27,17 @@ HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
 STRIDES = (2, 2, 1)  # of the down-sampling behind the first three stages
 NECK = 4  # index of the neck's map
-EXAMPLE = {"image_size": 12}
+EXAMPLE = {"image_size": 12, "widths": [4, 8, 10, 20], "depths": [1, 1, 2, 1]}
 
 
 class Encoder(nn.Module):
     """The layers, under the key names of LiteMedSAM's file (there with the prefix ``image_encoder.``)."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbedding(WIDTHS[0])
-        self.layers = nn.ModuleList(_stage(index) for index in range(len(WIDTHS)))
-        self.neck = build_neck(WIDTHS[-1])
+        self.patch_embed = PatchEmbedding(widths[0])
+        self.layers = nn.ModuleList(_stage(index, widths, depths[index]) for index in range(len(widths)))
+        self.neck = build_neck(widths[-1])
         for part in self.layers.modules():
             if isinstance(part, nn.Linear):
                 nn.init.trunc_normal_(part.weight, std=0.02)
@@ -48,16 +50,20 @@ class LiteMedSAM(Backbone):
     Args:
         image_size: side of its input in pixels.
         normalize, method: see ``segshift.layers.images.Prepare``.
+        widths, depths: channels and blocks of each stage.
     """
 
     neck = NECK
 
-    def __init__(self, image_size: int, normalize: str, method: str) -> None:
+    def __init__(
+        self, image_size: int, normalize: str, method: str, widths: Sequence[int], depths: Sequence[int]
+    ) -> None:
         super().__init__()
         self.image_size = image_size
         self.prepare = Prepare(image_size, normalize, "lite_medsam", method)
-        self.net = Encoder()
-        self.maps = _maps(image_size)
+        self.create = partial(Encoder, widths, depths)
+        self.net = self.create()
+        self.maps = _maps(image_size, widths)
         self.early, self.last = 0, len(WIDTHS) - 1
 
     @property
@@ -87,37 +93,51 @@ class LiteMedSAM(Backbone):
         return [maps[tap] for tap in taps]
 
 
-def _stage(index: int) -> Stage:
-    width = WIDTHS[index]
+def _stage(index: int, widths: Sequence[int], depth: int) -> Stage:
+    width = widths[index]
     blocks = [
         InvertedBottleneck(width) if index == 0 else WindowBlock(width, HEADS[index], WINDOWS[index])
-        for _ in range(DEPTHS[index])
+        for _ in range(depth)
     ]
     return Stage(
-        blocks, Downsample(width, WIDTHS[index + 1], STRIDES[index]) if index < len(STRIDES) else None
+        blocks, Downsample(width, widths[index + 1], STRIDES[index]) if index < len(STRIDES) else None
     )
 
 
-def _maps(image_size: int) -> list[Map]:
+def _maps(image_size: int, widths: Sequence[int]) -> list[Map]:
     maps, side, stride = [], image_size, 1
-    for width, step in zip(WIDTHS, (*STRIDES, 1), strict=True):
+    for width, step in zip(widths, (*STRIDES, 1), strict=True):
         maps.append(Map(width, stride, (side, side)))
         side, stride = -(-side // step), stride * step
     return [*maps, Map(256, maps[-1].stride, maps[-1].grid)]
 
 
-def build(*, image_size: int, normalize: str = "unit", resize: str = "bilinear") -> LiteMedSAM:
+def build(
+    *,
+    image_size: int,
+    normalize: str = "unit",
+    resize: str = "bilinear",
+    widths: Sequence[int] = WIDTHS,
+    depths: Sequence[int] = DEPTHS,
+) -> LiteMedSAM:
     """Build the encoder with random weights.
 
     Args:
         image_size: side of its input in pixels.
         normalize: ``unit`` (each slice to [0, 1], as it was pretrained), ``imagenet`` or ``none``.
         resize: how images come to ``image_size``: ``bilinear``, or ``area``.
+        widths, depths: channels and blocks of each stage, where not those of LiteMedSAM's weights.
 
     Raises:
-        SegShiftError: unknown ``normalize`` or ``resize``.
+        SegShiftError: unknown ``normalize`` or ``resize``, or stages that cannot be.
     """
-    return LiteMedSAM(image_size, normalize, resize)
+    wrong = [width for width, heads in zip(widths, HEADS, strict=False) if width < 1 or width % heads]
+    if len(widths) != len(HEADS) or len(depths) != len(HEADS) or wrong or min(depths) < 1:
+        raise SegShiftError(
+            f"backbone lite_medsam: widths {list(widths)}, depths {list(depths)}: it has {len(HEADS)} stages "
+            f"of at least one block, whose widths {', '.join(map(str, HEADS))} attention heads divide"
+        )
+    return LiteMedSAM(image_size, normalize, resize, widths, depths)
 
 
 def load(backbone: LiteMedSAM, state: dict[str, Tensor]) -> None:
@@ -136,6 +156,6 @@ def load(backbone: LiteMedSAM, state: dict[str, Tensor]) -> None:
         for name, tensor in state.items()
         if not name.startswith(("prompt_encoder.", "mask_decoder."))
     }
-    with torch.device("meta"):
-        whole = Encoder()
+    with without_memory():
+        whole = backbone.create()
     load_strict(backbone.net, whole.state_dict(), found, "lite_medsam")

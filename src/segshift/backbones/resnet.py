@@ -27,6 +27,7 @@ from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.timm_options import creator
 from segshift.layers.timm_weights import to_layout
+from segshift.layers.unfilled import without_memory
 
 OUTPUTS = ("thesis", "pyramid")
 MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -62,7 +63,7 @@ class ResNet(Backbone):
     def _measure(self) -> list[Map]:
         """The stem's map and each block's."""
         # Rounding at odd sizes is the network's business, so a copy without memory is asked.
-        with torch.device("meta"):
+        with without_memory():
             net = self.create().eval()
             _drop_stages(net, self.stages)
             shapes = [
@@ -96,7 +97,7 @@ class ResNet(Backbone):
 
     def load(self, state: dict[str, Any]) -> None:
         """Load weights, see ``load`` of this module."""
-        with torch.device("meta"):
+        with without_memory():
             whole, needed = self.create(), self.create()
         _drop_stages(needed, self.stages)
         found = to_layout(state, whole, keep=set(needed.state_dict()))

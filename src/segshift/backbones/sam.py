@@ -23,6 +23,7 @@ from segshift.errors import SegShiftError, unknown
 from segshift.layers import images
 from segshift.layers.blocks import drop_hooks_after
 from segshift.layers.loading import load_strict
+from segshift.layers.unfilled import without_memory
 
 PATCH, WINDOW, NECK_CHANNELS = 16, 14, 256
 
@@ -158,7 +159,7 @@ def load(backbone: SAM, state: dict[str, Tensor]) -> None:
         for name, tensor in state.items()
         if not name.startswith(("prompt_encoder.", "mask_decoder."))
     }
-    with torch.device("meta"):
+    with without_memory():
         whole = backbone._create().state_dict()
     tables = {"pos_embed": _resize_table} | {
         f"blocks.{index}.attn.rel_pos_{axis}": _resize_relative

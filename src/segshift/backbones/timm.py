@@ -28,6 +28,7 @@ from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.timm_options import creator
 from segshift.layers.timm_weights import to_layout
+from segshift.layers.unfilled import without_memory
 
 FINAL_NORMS = ("all", "last", "none")
 POSITIONS = ("timm", "dinov2")
@@ -60,7 +61,7 @@ class Timm(Backbone):
 
     def load(self, state: dict[str, Any]) -> None:
         """Load weights, see ``load`` of this module."""
-        with torch.device("meta"):
+        with without_memory():
             whole, needed = self.create(), self.create()
         self._prune(needed, len(self.maps) - 1)
         found = to_layout(state, whole, keep=set(needed.state_dict()))
@@ -152,7 +153,7 @@ class Stages(Timm):
 
     def _measure(self) -> list[Map]:
         # Rounding at odd sizes differs from network to network, so a copy without memory is asked.
-        with torch.device("meta"):
+        with without_memory():
             copy = self.create().eval()
             maps = copy.forward_intermediates(
                 torch.empty(1, 3, self.image_size, self.image_size),

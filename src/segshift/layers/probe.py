@@ -5,6 +5,9 @@ from torch import Size, nn
 from torch.func import functional_call
 
 from segshift.contracts import Backbone
+from segshift.meter import Meter
+
+METER = Meter()  # it remembers what an operation gives: many blocks cost as much as one
 
 
 def inputs_of(backbone: Backbone, parts: dict[str, nn.Module]) -> dict[str, Size]:
@@ -35,7 +38,7 @@ def inputs_of(backbone: Backbone, parts: dict[str, nn.Module]) -> dict[str, Size
     }
     images = torch.empty(1, 3, backbone.image_size, backbone.image_size, device="meta")
     try:
-        with torch.no_grad(), torch.device("meta"):
+        with torch.no_grad(), torch.device("meta"), METER:
             functional_call(backbone, tensors, (images, list(range(len(backbone.maps)))))
     finally:
         for handle in handles:

@@ -10,6 +10,7 @@ from segshift.errors import SegShiftError, unknown
 from segshift.layers.naming import module_name
 from segshift.layers.neck import build_neck
 from segshift.layers.sam import Decoder, build_prompt_encoder, dense_positions, no_prompt
+from segshift.layers.unfilled import without_memory
 
 PARTS = {"prompt_encoder": "prompt_encoder.", "neck": "image_encoder.neck.", "mask_decoder": "mask_decoder."}
 MULTIMASKS = 3  # masks of a SAM file's decoder beside its first
@@ -112,7 +113,7 @@ def load_parts(head: SAMHead, states: dict[str, dict[str, Tensor]]) -> None:
 def _in_a_file(part: str, head: SAMHead) -> dict[str, Tensor]:
     if part != "mask_decoder":
         return getattr(head, part).state_dict()
-    with torch.device("meta"):
+    with without_memory():
         return Decoder(MULTIMASKS, head.mask_decoder.transformer_dim).state_dict()
 
 

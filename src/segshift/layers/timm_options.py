@@ -1,15 +1,15 @@
 """Making a network of timm from its name and the constructor options that an entry gives."""
 
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from inspect import Parameter, signature
 from typing import Any
 
 import timm
-import torch
 from torch import nn
 
 from segshift.errors import SegShiftError, unknown
+from segshift.layers.unfilled import without_memory
 
 #: Options that an entry cannot give, and why.
 OWN = {
@@ -54,9 +54,9 @@ def creator(
     plain = partial(timm.create_model, model, pretrained=False, num_classes=0, **more)
     create = partial(plain, **options)
     try:
-        with torch.device("meta"):
+        with without_memory():
             if options:
-                _check(backbone, model, options, type(plain()))
+                _check(backbone, model, options, _kind(model, **more))
             return create, type(create())
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError) as error:
         given = f" with options {options}" if options else ""
@@ -74,3 +74,9 @@ def _check(backbone: str, model: str, options: Iterable[str], kind: type[nn.Modu
     for name in options:
         if name not in names:
             raise unknown(f"backbone {backbone}: options of {model}: unknown", name, names)
+
+
+@cache
+def _kind(model: str, **more: Any) -> type[nn.Module]:
+    """The class of a model of timm; to know it, one has to be made."""
+    return type(timm.create_model(model, pretrained=False, num_classes=0, **more))

@@ -75,16 +75,15 @@ def build(settings: dict[str, Any]) -> models.Segmenter:
     Raises:
         SegShiftError: it cannot be built; names the cell.
     """
-    import torch  # here, since a grid that passed before needs neither
-
-    from segshift import model as models
+    from segshift import model as models  # here, since a grid that passed before needs no torch
+    from segshift.layers.unfilled import without_memory
 
     bare = {**settings, "backbone": {**settings["backbone"], "weights": None}}
     bare["head"] = {key: value for key, value in settings["head"].items() if key != "init"}
     if side := settings["tuning"].get("side"):
         bare["tuning"] = {**settings["tuning"], "side": {**side, "weights": None}}
     try:
-        with torch.device("meta"):
+        with without_memory():
             (model,) = models.build([bare], Results())
     except SegShiftError as error:
         raise SegShiftError(f"{settings['cell']} cannot be built: {error}") from None
