@@ -56,7 +56,8 @@ class Folder:
         shutil.copytree(ROOT / "config", root / "config")
         for file in (root / "config").glob("*.yaml"):
             file.write_text(file.read_text().replace("planned: true", "planned: false"))
-        (root / "config" / "site.yaml").write_text("all: {mem_mb: 1000, threads: 1, runtime: 30}\n")
+        needs = "all: {mem_mb: 1000, threads: 1, runtime: 30, grace: 0}\nrow: {heads: 0}\n"
+        (root / "config" / "site.yaml").write_text(needs)
         (commands / "segshift").write_text(NOTHING)
         (commands / "segshift").chmod(0o755)
         (blind / "sitecustomize.py").write_text(BLIND)
@@ -103,12 +104,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Folder(Path(folder))
         for repeat in range(arguments.repeats):
-            cost = made.run("snakemake", "-n", "--quiet")
+            cost = made.run("snakemake", "-n", "--quiet", "rules")
             which = "first, all settings written" if not repeat else "again"
             print(f"dry run, {which}: {cost.wall:.1f} s, {cost.cores:.1f} core-s, {cost.memory:.0f} MB")
         print(f"  of {re.search(r'total +([0-9]+)', cost.said)[1]} jobs", flush=True)
         overhead(made, "on this machine", "snakemake", "--cores", "2")
-        if shutil.which("squeue"):
+        if shutil.which("squeue") and not subprocess.run(["squeue"], capture_output=True).returncode:
             hasty = [sys.executable, str(ROOT / "tests" / "workflow" / "cluster" / "impatient.py")]
             overhead(made, "on Slurm", *hasty, "--profile", "slurm")
         else:
