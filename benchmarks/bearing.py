@@ -113,7 +113,10 @@ def full_grid():
         if isinstance(entry, SelectionTable):
             table, settings = selection.build(grid, name, asked, tracked), None
         else:
-            table, settings = layout.build(grid, name, asked, tracked), Statistics(blocks="models")
+            table, settings = (
+                layout.build(grid, name, asked, tracked),
+                Statistics(blocks="models", p_values=True),
+            )
         start = time.process_time()
         made = bearing.build(table, grid, settings) if settings else priced.build(table, grid, entry)
         spent += time.process_time() - start

@@ -7,6 +7,7 @@ datasets are never pooled), adjusted by Holm.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -42,10 +43,15 @@ def sign_flip(parts: np.ndarray, seed: int = 0, draws: int = DRAWS) -> Flipped:
         bits = (np.arange(2 ** (count - 1))[:, None] >> np.arange(count - 1)) & 1
         signs = np.column_stack([np.ones(len(bits)), 1 - 2 * bits])
         return Flipped(float((abs(signs @ parts) >= seen).mean()), 2**count, True)
-    generator = np.random.default_rng(seed)
-    signs = 1 - 2 * generator.integers(0, 2, (draws, count), dtype=np.int8)
-    reached = int((abs(signs @ parts) >= seen).sum())
+    reached = int((abs(_signs(seed, draws, count) @ parts) >= seen).sum())
     return Flipped((reached + 1) / (draws + 1), draws, False)
+
+
+@lru_cache(maxsize=1)  # rows of a table have the same patients
+def _signs(seed: int, draws: int, count: int) -> np.ndarray:
+    """(draws, count) of 1 and -1."""
+    drawn = np.random.default_rng(seed).integers(0, 2, (draws, count), dtype=np.int8)
+    return 1.0 - 2.0 * drawn
 
 
 def wilcoxon(differences: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
