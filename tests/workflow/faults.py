@@ -60,7 +60,10 @@ def arm(fault: dict[str, Any], file: Path) -> None:
 
 if __name__ == "__main__":
     for file in sorted(Path(os.environ["SEGSHIFT_FAULTS"]).glob("*.json")):
-        fault = json.loads(file.read_text())
+        try:
+            fault = json.loads(file.read_text())
+        except FileNotFoundError:  # it struck in another process meanwhile
+            continue
         if set(fault["words"]) <= set(sys.argv[1:]):
             arm(fault, file)
     from segshift.cli import main
