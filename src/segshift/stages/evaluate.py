@@ -118,6 +118,7 @@ def _score(
     examples.write(file.with_suffix(".png"), rows, checkpoints[0], prepared, find_device(device))
     for line in lines(rows, target, asked):
         print(line, flush=True)
+    return True
 
 
 def _scored(file: Path, checkpoints: list[inference.Checkpoint], prepared: Prepared, asked: Asked) -> bool:
