@@ -13,6 +13,7 @@ from segshift.errors import SegShiftError
 from segshift.grid import Model
 from segshift.paths import Results
 from segshift.steering.states import States
+from segshift.tables import plan
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = """
@@ -38,7 +39,7 @@ def made(tmp_path):
         (folder / "external.yaml").write_text(external)
         for name, text in {"experiments": experiment.format(policy=policy), **files}.items():
             file = folder / f"{name}.yaml"
-            file.write_text(file.read_text() + text)
+            file.write_text((file.read_text() if file.exists() else "") + text)
         return grids.read(folder)
 
     return make
@@ -65,6 +66,20 @@ def test_without_their_file_nothing_is_another(made):
     grid = grids.read(ROOT / "config/demo")
     assert "external" not in grid.config.tunings
     assert made().jobs.keys() == grid.jobs.keys()
+
+
+def test_a_table_names_them(made):
+    table = "{title: X, experiment: outside, columns: [backbone, ov], where: "
+    grid = made(tables=f"mine: {table}{{backbone: [nnunet_2d], tuning: [external]}}}}\n")
+    assert [plan.shows(grid, "mine", model, "t2") for model in grid.models(["outside"])] == [
+        True,
+        True,
+        False,
+    ]
+    with pytest.raises(
+        SegShiftError, match="mine: where: unknown backbone 'nnunet'; .*lite_medsam_declared, nnunet_2d"
+    ):
+        made(tables=f"mine: {table}{{backbone: [nnunet]}}}}\n")
 
 
 def test_a_planned_one_is_waited_for(made, tmp_path):

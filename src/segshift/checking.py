@@ -23,6 +23,7 @@ def check(config: Config) -> None:
     _check_siblings(config)
     _check_evaluation(config)
     _check_training(config)
+    config.name_external()  # from here they are choices like any other: a table may name them
     check_tables(config)
     for kind in config.labels:
         if kind not in (kinds := ("anatomy", "dataset", "format", "backbone", "tuning", "head", "adapt")):

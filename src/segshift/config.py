@@ -43,7 +43,6 @@ def read(folder: str | Path) -> Config:
         if entry.splits:
             config.splits[entry.splits] = splits.read(folder / entry.splits)
     check(config)
-    config.name_external()
     return config
 
 
