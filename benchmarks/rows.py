@@ -5,9 +5,10 @@ weights (which cost the same). Every training is a process of its own that ends 
 
     python benchmarks/rows.py [--steps 3]
 
-Printed are core-seconds of the loop (steps, validation, saves), which other programs hardly disturb, those of
-the whole process (imports aside), and its peak memory. The bound of a ratio is what the parts of a step say:
-the backbone's pass once instead of each time, and all else as often as before.
+Printed are core-seconds, which other programs hardly disturb: of steps and validation, of the backbone's pass
+in them, of the whole process (imports aside; it builds and saves models once, as a real training does in
+thousands of steps), and its peak memory. Ratios are of steps and validation. The bound of a ratio is what
+these parts say: the pass once instead of each time, and all else as often as before.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def cell(results: Results, head: str, seed: int = 0, digest: str = "", **more: i
 
 
 def run(results: Results, cells: list[str]) -> dict[str, float]:
-    """Train cells in a process of its own: core-seconds of loop, pass and process, and peak MB."""
+    """Train cells in a process of its own: core-seconds of steps, pass and process, and peak MB."""
     answer, asked = os.pipe()
     child = os.fork()
     if child == 0:
@@ -90,7 +91,9 @@ def run(results: Results, cells: list[str]) -> dict[str, float]:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the process ends with it
             torch.set_num_threads(1)
             spent = {"pass": 0.0}
-            for owner, name, key in ((training, "fit", "loop"), (SharedPass, "compute", "pass")):
+            engine = training.Training
+            owners = ((engine, "training_step", "steps"), (engine, "validation_step", "steps"))
+            for owner, name, key in (*owners, (SharedPass, "compute", "pass")):
                 setattr(owner, name, _timed(getattr(owner, name), spent, key))
             started = time.process_time()
             code = train.run(cells, str(results.root), "cpu")
@@ -117,19 +120,19 @@ def _timed(function, spent: dict[str, float], key: str):
 
 
 def told(name: str, spent: dict[str, float]) -> str:
-    loop, part, process = spent["loop"], spent["pass"], spent["process"]
-    return f"{name:32} {loop:8.1f} {part:8.1f} {process:9.1f} {spent['peak']:8.0f}"
+    steps, part, process = spent["steps"], spent["pass"], spent["process"]
+    return f"{name:32} {steps:8.1f} {part:8.1f} {process:9.1f} {spent['peak']:8.0f}"
 
 
 def compare(name: str, alone: list[dict[str, float]], row: dict[str, float]) -> str:
     """A ratio beside its bound."""
-    apart, passes = (sum(one[key] for one in alone) for key in ("loop", "pass"))
+    apart, passes = (sum(one[key] for one in alone) for key in ("steps", "pass"))
     once = passes / len(alone)
     bound = apart / (apart - passes + once)
     whole = sum(one["process"] for one in alone) / row["process"]
     peak = max(one["peak"] for one in alone)
     return (
-        f"{name}: {apart / row['loop']:.2f} times fewer core-seconds (bound {bound:.2f}; whole processes "
+        f"{name}: {apart / row['steps']:.2f} times fewer core-seconds (bound {bound:.2f}; whole processes "
         f"{whole:.2f}), peak memory {row['peak']:.0f} MB instead of {peak:.0f}"
     )
 
@@ -145,7 +148,7 @@ def main() -> None:
         file = results.weights("dinov2")
         torch.save(plugins.build("backbones", BACKBONE).create().state_dict(), file)
         digest = sha256(file)
-        print(f"{'core-seconds of':32} {'loop':>8} {'pass':>8} {'process':>9} {'peak MB':>8}")
+        print(f"{'core-seconds of':32} {'steps':>8} {'pass':>8} {'process':>9} {'peak MB':>8}")
         alone = {}
         for head in (*LIGHT, *HEAVY):
             alone[head] = run(results, [cell(results, head, digest=digest)])
@@ -163,7 +166,7 @@ def main() -> None:
         cells = [cell(other, "linear", seed, digest, sampling_seed=SEEDS[0]) for seed in SEEDS]
         row = run(other, cells)
         print(told(f"{len(cells)} seeds of linear in a row", row))
-        times = row["loop"] / alone["linear"]["loop"]
+        times = row["steps"] / alone["linear"]["steps"]
         said.append(f"{len(cells)} seeds of linear that share sampling: {times:.2f} times one seed")
         print("\n".join(said))
 
