@@ -41,7 +41,8 @@ def test_a_picture_lies_beside_the_scores_of_each_target(trained, monkeypatch):
     )
     evaluate.run(UNET, ["a", "b"], str(trained.root), device="cpu")
     folder = trained.folder(UNET) / "scores"
-    assert sorted(file.name for file in folder.iterdir()) == ["a.csv", "a.png", "b.csv", "b.png"]
+    made = ["a.csv", "a.png", "b.csv", "b.png", "seconds.json"]
+    assert sorted(file.name for file in folder.iterdir()) == made
     with Image.open(folder / "b.png") as picture:
         assert picture.width > 4 * 190
     assert list(shown) == [f"{UNET} on a", f"{UNET} on b"]
