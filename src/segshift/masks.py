@@ -21,7 +21,7 @@ from segshift.evaluation import Asked
 from segshift.layers import canvas, scans
 from segshift.measuring import counted, measured
 from segshift.preparation import cases, steps
-from segshift.prepared import Prepared, VolumeInfo
+from segshift.prepared import SPLITS, Prepared, VolumeInfo
 from segshift.raw_grid import RawGrid
 from segshift.scores import Row
 from segshift.splits import LOADER
@@ -29,6 +29,7 @@ from segshift.volumes import Volume, integers
 
 APART = 0.05  # voxels between two grids that are one: NIfTI stores an affine as float32
 LISTED = 10  # names in an error
+NOT_IN_NAMES = re.compile(r"[^\w.-]", re.ASCII)  # of files
 INTENSITY = ("min_max", "n4", "percentile", "skull_strip", "z")  # steps that move no voxel and no label
 
 
@@ -39,13 +40,32 @@ class Mask(NamedTuple):
     native: np.ndarray | None
 
 
-def file_name(volume: str) -> str:
-    """The name of a volume's files, without ending: its id with letters, digits, ``_``, ``-`` and ``.``."""
-    return re.sub(r"[^\w.-]", "_", volume, flags=re.ASCII)
+def file_names(prepared: Prepared) -> dict[str, dict[str, str]]:
+    """The name of each volume's files, without ending, by split and id.
+
+    It is the id with letters, digits, ``_``, ``-`` and ``.``; where training and validation, which lie in one
+    folder, have ids in common, the split stands before it.
+
+    Raises:
+        SegShiftError: two volumes of a split have the same name.
+    """
+    ids = {split: [volume.id for volume in prepared.volumes(split)] for split in SPLITS}
+    names = {split: {one: NOT_IN_NAMES.sub("_", one) for one in own} for split, own in ids.items()}
+    if set(names["train"].values()) & set(names["validation"].values()):
+        for split in ("train", "validation"):
+            names[split] = {one: f"{split}_{name}" for one, name in names[split].items()}
+    for split, own in names.items():
+        if len(set(own.values())) < len(own):
+            raise SegShiftError(f"{prepared.folder.name}: two volumes of {split} have the same file name")
+    return names
 
 
-def find(folder: Path, volumes: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+def find(folder: Path, names: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
     """The mask of each volume, by its id, and names of masks that are of none of them.
+
+    Args:
+        folder: where they are.
+        names: of files, by id; of a split, see ``file_names``.
 
     Raises:
         SegShiftError: there is no such folder, masks are missing, or a volume has two; all are named.
@@ -56,22 +76,20 @@ def find(folder: Path, volumes: Sequence[str]) -> tuple[dict[str, Path], list[st
     for file in sorted(folder.iterdir()):
         if file.is_file() and not file.name.startswith(".") and (end := canvas.suffix(file, canvas.MASKS)):
             there.setdefault(file.name[: -len(end)], []).append(file)
-    names = {file_name(volume): volume for volume in volumes}
-    if len(names) < len(volumes):
-        raise SegShiftError(f"two volumes have the same file name: {_some(sorted(volumes))}")
-    extra = [file.name for name in sorted(there.keys() - names.keys()) for file in there[name]]
-    if missing := [name for name in names if name not in there]:
+    wanted = list(names.values())
+    extra = [file.name for name in sorted(there.keys() - set(wanted)) for file in there[name]]
+    if missing := [name for name in wanted if name not in there]:
         more = f"; masks of no such volume are there: {_some(extra)}" if extra else ""
         endings = ", ".join(canvas.MASKS)
         raise SegShiftError(
-            f"{folder}: {len(missing)} of {len(names)} masks are missing: {_some(missing)} ({endings}){more}"
+            f"{folder}: {len(missing)} of {len(wanted)} masks are missing: {_some(missing)} ({endings}){more}"
         )
-    for name in names:
+    for name in wanted:
         if len(there[name]) > 1:
             raise SegShiftError(
                 f"{folder}: {' and '.join(file.name for file in there[name])} are one volume's"
             )
-    return {volume: there[name][0] for name, volume in names.items()}, extra
+    return {volume: there[name][0] for volume, name in names.items()}, extra
 
 
 def _some(names: Sequence[str]) -> str:

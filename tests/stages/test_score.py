@@ -1,6 +1,8 @@
 """Masks of other tools: exported in nnU-Net's layout, scored, tracked, in tables; and what is refused."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -9,7 +11,7 @@ import SimpleITK
 import yaml
 from scipy.spatial.transform import Rotation
 
-from segshift import cli, scores
+from segshift import cli, masks, scores
 from segshift.datasets import nnunet
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
@@ -233,6 +235,30 @@ def test_masks_with_the_values_of_the_raw_labels(made, tmp_path):
     assert scores.dice(rows_of(made, "raw"), "one", "test") == 100
     with pytest.raises(SegShiftError, match="the mask holds the value 8, which is no class; known: 0 backgr"):
         score.run(made.config, made.results, masks, "one", "raw")
+
+
+class Ids:
+    """A prepared dataset of which only ids matter."""
+
+    folder = Path("toy")
+
+    def __init__(self, **ids):
+        self.ids = ids
+
+    def volumes(self, split):
+        return [SimpleNamespace(id=one) for one in self.ids[split]]
+
+
+def test_names_of_files_are_safe_and_tell_splits_apart(tmp_path):
+    names = masks.file_names(Ids(train=["a/1 x", "b"], validation=["c"], test=["b"]))
+    assert names == {"train": {"a/1 x": "a_1_x", "b": "b"}, "validation": {"c": "c"}, "test": {"b": "b"}}
+    names = masks.file_names(Ids(train=["a", "b"], validation=["b"], test=["b"]))
+    assert names["train"] == {"a": "train_a", "b": "train_b"}
+    assert (names["validation"], names["test"]) == ({"b": "validation_b"}, {"b": "b"})
+    (tmp_path / "validation_b.nii.gz").touch()
+    assert masks.find(tmp_path, names["validation"]) == ({"b": tmp_path / "validation_b.nii.gz"}, [])
+    with pytest.raises(SegShiftError, match="toy: two volumes of test have the same file name"):
+        masks.file_names(Ids(train=[], validation=[], test=["a b", "a_b"]))
 
 
 def test_missing_and_extra_masks_are_named(made, tmp_path, capsys):

@@ -19,7 +19,7 @@ from segshift import config as configuration
 from segshift import plugins
 from segshift.entries import Config
 from segshift.errors import SegShiftError, unknown
-from segshift.masks import file_name, settings_of
+from segshift.masks import file_names, settings_of
 from segshift.paths import Results
 from segshift.preparation import cases
 from segshift.prepared import SPLITS, Prepared
@@ -61,7 +61,7 @@ def run(config_folder: str, results: Results, name: str, folder: Path, space: st
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SegShiftError(f"{folder} is there already; name another folder, or remove it")
     prepared = Prepared(results.data(name))
-    names = _names(prepared)
+    names = file_names(prepared)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
@@ -81,22 +81,6 @@ def run(config_folder: str, results: Results, name: str, folder: Path, space: st
     print(f"{name}: {counts} volumes in {folder}")
     if not NAMED.fullmatch(folder.name):
         print(f"nnU-Net finds folders that are named as Dataset501_{name} is; {folder.name} is not")
-
-
-def _names(prepared: Prepared) -> dict[str, dict[str, str]]:
-    """The file name of each volume, by split and id: training and validation lie in one folder."""
-    ids = {split: [volume.id for volume in prepared.volumes(split)] for split in SPLITS}
-    plain = {split: {one: file_name(one) for one in own} for split, own in ids.items()}
-    together = [*plain["train"].values(), *plain["validation"].values()]
-    if len(set(together)) < len(together):
-        for split in ("train", "validation"):
-            plain[split] = {one: f"{split}_{name}" for one, name in plain[split].items()}
-    for split, own in plain.items():
-        if len(set(own.values())) < len(own):
-            raise SegShiftError(
-                f"{prepared.folder.name}: two volumes of {split} would have the same file name"
-            )
-    return plain
 
 
 def _volumes(prepared: Prepared, names: dict[str, dict[str, str]]) -> Iterator[Exported]:

@@ -68,7 +68,7 @@ def run(
     rows = []
     for split, where in (("validation", validation), ("test", folder)):
         if where is not None:
-            found, extra = masks.find(where, [volume.id for volume in prepared.volumes(split)])
+            found, extra = masks.find(where, masks.file_names(prepared)[split])
             if extra:
                 print(f"{dataset}: not of its {split} volumes, not scored: {', '.join(extra)}", flush=True)
             rows += masks.score(found, prepared, dataset, split, asked, raw)
