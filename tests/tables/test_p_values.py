@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,19 @@ def test_every_format_has_them_with_their_footnote(grid):
         assert "p, Wilcoxon" in texts[ending]
     smallest = build(grid(), tracked()[1]).column("p")[2].value
     assert smallest == pytest.approx(2 / 256) and f"{smallest:.3f}" in texts["md"]
+
+
+def test_a_row_of_other_targets_than_the_best_has_none(grid):
+    made = grid()
+    ones = [
+        replace(one, left_out="seen") if (one.model.backbone, one.target) == ("c", "two") else one
+        for one in asked.of_grid(made, ["x"])
+    ]
+    table = making.build(made, "t", ones, tracked()[1])
+    found = dict(zip(table.column("backbone"), table.column("p"), strict=True))
+    assert found.pop("c").value is None and table.column("ov")[2].value is not None
+    assert sorted(cell.value is None for cell in found.values()) == [False, True]  # the best has none either
+    assert "A row of other sources or targets than the best has none" in table.remarks[-1]
 
 
 def test_nothing_is_there_unless_it_is_asked_for(grid):

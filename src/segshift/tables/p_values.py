@@ -68,12 +68,19 @@ def _tested(table: Table, at: int, part: Compared, group: Groups) -> Iterable[Te
         if i == best:
             continue
         second = table.rows[place].cells[at]
+        if _places(first) != _places(second):
+            continue  # a patient whom only one of them has cannot be swapped
         difference = part.sample.difference(best, i)
         values = _by_dataset(first, second, group)
         found = wilcoxon({target: list(own.values()) for target, own in values.items()})
         datasets = {target: (len(values[target]), *found[target]) for target in found}
         flipped = sign_flip(difference.parts[0])
         yield Tested(place, part.rows[best], float(difference.values[0]), flipped, datasets)
+
+
+def _places(number: Number) -> set[tuple[str, str]]:
+    """Sources and targets behind a mean."""
+    return {(score.model.source, score.target) for score in number.scores}
 
 
 def _by_dataset(first: Number, second: Number, group: Groups) -> dict[str, dict[str, float]]:
@@ -103,7 +110,8 @@ def _said(title: str, tested: Sequence[Tested]) -> str:
         f"p: of the difference in {title} to the best row, by swapping rows patient by patient ({swaps}), "
         "two-sided; about these trained models. p, Wilcoxon: signed ranks of patients, a test a dataset, the "
         "smallest after Holm over the datasets. Neither is adjusted for the number of rows: what is surely "
-        "better, Ranks say. All p-values stand in the file .p_values.csv."
+        "better, Ranks say. A row of other sources or targets than the best has none. All p-values stand in "
+        "the file .p_values.csv."
     )
 
 
