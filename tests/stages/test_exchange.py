@@ -209,7 +209,10 @@ def test_bad_input_is_one_sentence(sites, tmp_path):
         (lambda: export_scores.run(config, own, tmp_path / "n", ["no"]), "unknown experiment 'no'"),
         (lambda: export_scores.run(config, own, tmp_path / "n", [], tmp_path / "short"), "has 3 bytes; 16"),
         (lambda: export_scores.run(config, own, tmp_path / "n", [], tmp_path / "gone"), "cannot be read"),
-        (lambda: export_scores.run(config, Results(tmp_path / "c"), tmp_path / "n"), "none of 3 models has scores"),
+        (
+            lambda: export_scores.run(config, Results(tmp_path / "c"), tmp_path / "n"),
+            "none of 3 models has scores",
+        ),
     ):
         with pytest.raises(SegShiftError, match=sentence):
             run()
