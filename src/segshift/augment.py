@@ -67,10 +67,10 @@ def _draw_elastic(random, size, *, probability=0.25, sigma=20.0, alpha=1000.0) -
     return {"elastic": coefficients.numpy(), "sigmas": sigmas}
 
 
-def displacement(drawn: Drawn, size: tuple[int, int]) -> Tensor:
+def displacement(drawn: Drawn, size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """The field of a slice that was drawn ``elastic``: (2, H, W) float32, pixels down and across."""
     (rows, _), (columns, _) = (_basis(*one) for one in zip(size, drawn["sigmas"], strict=True))
-    return rows @ torch.from_numpy(drawn["elastic"]) @ columns.T
+    return rows.to(device) @ torch.from_numpy(drawn["elastic"]).to(device) @ columns.to(device).T
 
 
 @lru_cache(maxsize=8)
@@ -197,11 +197,11 @@ def _warp(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
     p. What lies outside of the slice by the structural part alone becomes 0."""
     size = images.shape[-2:]
     spans = [max(side - 1, 1) / 2 for side in size]  # pixels of one unit in the grid
-    q = _structural(drawn, size).to(images.device)
+    q = _structural(drawn, size, images.device)
     grid = q.movedim(0, -1).flip(-1)  # column before row
     for place, one in enumerate(drawn):
         if "elastic" in one:
-            field = displacement(one, size).to(images.device)
+            field = displacement(one, size, images.device)
             if "shift" in one:  # else q is the pixel itself, where the field stands already
                 field = _sample(field[None], grid[place][None], "bilinear")[0]
             for axis, span in enumerate(spans):
@@ -213,7 +213,7 @@ def _warp(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
     return warped, moved.masked_fill_(beyond, 0)
 
 
-def _structural(drawn: Sequence[Drawn], size: Sequence[int]) -> Tensor:
+def _structural(drawn: Sequence[Drawn], size: Sequence[int], device: torch.device) -> Tensor:
     """Where each output pixel comes from, before the elastic displacement: row and column, (2, B, H, W), -1
     and 1 at the centres of the outermost pixels.
 
@@ -226,9 +226,10 @@ def _structural(drawn: Sequence[Drawn], size: Sequence[int]) -> Tensor:
     shift = np.array([one.get("shift", (0.0, 0.0)) for one in drawn], dtype=np.float64)
     # pixels from the centre, (B, H) and (B, W)
     down, right = (np.arange(one) - (one - 1) / 2 - shift[:, axis, None] for axis, one in enumerate(size))
-    q = torch.empty(2, len(drawn), *size)
+    q = torch.empty(2, len(drawn), *size, device=device)
     for axis, parts in enumerate(((cosine * down, sine * right), (-sine * down, cosine * right))):
-        rows, columns = (torch.from_numpy(one * 2 / max(size[axis] - 1, 1)).float() for one in parts)
+        parts = (torch.from_numpy(one * 2 / max(size[axis] - 1, 1)).float() for one in parts)
+        rows, columns = (one.to(device) for one in parts)
         torch.add(rows[:, :, None], columns[:, None], out=q[axis])
     return q
 
