@@ -1,6 +1,7 @@
 """The micro workflow with three heads on one frozen backbone, trained in a row and alone."""
 
 import json
+import shutil
 
 import pytest
 
@@ -121,3 +122,33 @@ def test_another_learning_rate_of_all_is_a_row_again(together):
     with together.edited("experiments.yaml", adapt, f"{adapt}, adapt: [none, finetune]"):
         planned = [job.split()[0] for job in together.planned() if job.startswith(("row", "adapt"))]
         assert planned == ["adapt"] * 3 + [f"{ROW}_finetune_t2"]
+
+
+def forget_markers(made):
+    """As if the models had been made before rows had markers."""
+    for file in (made.folder / ".snakemake" / "metadata").rglob("*"):
+        if file.is_file() and "results/rows/" in file.read_text():
+            content = json.loads(file.read_text())
+            content["input"] = [name for name in content["input"] if not name.startswith("results/rows/")]
+            file.write_text(json.dumps(content))
+
+
+def test_results_from_before_there_were_rows(apart):
+    """Their trainings run once more and find them finished; where they could not, `--touch` is asked for."""
+    forget_markers(apart)
+    jobs = [*(f"train {cell}" for cell in CELLS), *(f"evaluate {cell}" for cell in CELLS)]
+    assert [job for job in apart.planned() if job.startswith(("train", "eval"))] == sorted(jobs)
+    attempts = set((apart.results / "runs").rglob("journal/*.jsonl"))
+    apart.snakemake()
+    assert apart.planned() == []
+    assert set((apart.results / "runs").rglob("journal/*.jsonl")) == attempts  # nobody trained
+    forget_markers(apart)
+    for folder in (apart.results / "runs").rglob("resume/ready"):
+        shutil.rmtree(folder)
+    said = apart.snakemake(rc=1)
+    assert "3 finished models would be trained again, such as results/runs/t1_a" in said
+    assert apart.models() == apart.before_models
+    apart.snakemake("--touch")
+    assert apart.planned() == []
+    assert apart.models() == apart.before_models
+    assert apart.numbers() == apart.before_numbers

@@ -11,11 +11,27 @@ def lost_inputs():
             yield from lost
 
 
+def from_before_rows():
+    """Finished models that have to run again for nothing but a marker that was no input of theirs, and which are
+    not kept ready, so that they would be trained."""
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("train", "adapt") and Path(job.output[0]).exists():
+            why, folder = workflow.dag.reason(job), Path(job.output[0]).parent
+            new = why.input_changed and not (why.updated_input or why.updated_input_run or why.forced)
+            if new and not (folder / "resume" / "ready" / "run.json").exists():
+                yield str(folder)
+
+
 onstart:
     if not LOCK:
         raise WorkflowError(f"Another workflow works here: {(RESULTS.root / '.lock').read_text()}.")
     if lost := sorted(set(lost_inputs())):
         raise WorkflowError(f"Finished models would be trained again. First: snakemake {' '.join(lost)}")
+    if not workflow.touch and (older := list(from_before_rows())):
+        raise WorkflowError(
+            f"{len(older)} finished models would be trained again, such as {older[0]}: they were made before rows had"
+            " markers. To keep all that is there: snakemake --touch"
+        )
     if subprocess.run(["segshift", "check", "--config", str(RESULTS.config)]).returncode:
         raise WorkflowError("Nothing was started.")
     training = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "adapt")]
