@@ -108,6 +108,8 @@ class Reading:
 
     def _failure(self, model: Model) -> str:
         """The last word of a model without scores: of its journal or log, else of what it is made from."""
+        if model.external:
+            return "its masks are not scored yet: segshift score"
         folder = self._folder(model)
         attempts = tracking.read(folder)
         if attempts and (error := attempts[-1].error):

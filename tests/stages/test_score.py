@@ -1,6 +1,7 @@
 """Masks of other tools: exported in nnU-Net's layout, scored, tracked, in tables; and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -316,6 +317,12 @@ def test_no_other_verb_takes_them_for_ours(made, capsys):
 
 
 def test_external_models_are_tracked_and_ranked_like_others(made, tmp_path, capsys):
+    shutil.rmtree(made.results.run("one/nnunet_2d"), ignore_errors=True)
+    track.run(made.config, made.results)
+    with pytest.raises(
+        SegShiftError, match=r"nnunet_2d.* on one \(its masks are not scored yet: segshift score"
+    ):
+        tabulate.run(made.config, made.results, "shift")
     for name, axis in (("nnunet_2d", None), ("blurred", 1)):
         for dataset in ("one", "two"):
             labels = exported(made, dataset) / "labelsTs"
