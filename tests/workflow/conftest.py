@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +27,7 @@ TOO_LONG = 600  # seconds, on a machine that much else runs on
 class Micro:
     """A working directory with a copy of the micro configuration, its phantoms and, later, its results."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, warm=None):
         self.folder = folder
         self.config = folder / "config"
         self.results = folder / "results"
@@ -37,6 +39,7 @@ class Micro:
         faulty = commands / "segshift"
         faulty.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "faults.py"}" "$@"\n')
         faulty.chmod(0o755)
+        self.forks = warm is not None
         self.started = []
         self.command = [sys.executable, "-m", "snakemake"]
         self.where = ["--directory", str(folder), "--snakefile", str(ROOT / "Snakefile")]
@@ -48,6 +51,8 @@ class Micro:
             "PYTHONPATH": str(ROOT / "src"),
             "SEGSHIFT_FAULTS": str(self.faults),
         }
+        if warm:  # commands in which nothing bad happens go there
+            self.environment["SEGSHIFT_WARM"] = str(warm)
 
     # ---- commands --------------------------------------------------------------------------------------
 
@@ -85,7 +90,8 @@ class Micro:
 
     def planned(self, *words, **environment):
         """What a dry run would do, as sorted `rule wildcards`; `all` left out."""
-        output = self.snakemake(*words, "-n", **environment)
+        looks = self.forked if self.forks else self.snakemake
+        output = looks(*words, "-n", **environment)
         assert "This was a dry-run" in output or "Nothing to be done" in output, output
         jobs = []
         for block in re.split(r"^(?:local)?rule ", output, flags=re.MULTILINE)[1:]:
@@ -93,6 +99,36 @@ class Micro:
             values = [pair.partition("=")[2] for pair in found[1].split(", ")] if found else []
             jobs.append(f"{block.partition(':')[0]} {'/'.join(values)}".strip())
         return sorted(job for job in jobs if job != "all")
+
+    def forked(self, *words, **environment):
+        """Output of a workflow that starts no job, in a fork of this process: importing Snakemake takes as
+        long as a dry run."""
+        from snakemake.cli import main
+
+        with tempfile.TemporaryFile("w+") as output:
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    for standard in (1, 2):
+                        os.dup2(output.fileno(), standard)
+                    sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
+                    os.chdir(self.folder)
+                    os.environ.clear()
+                    os.environ.update(self.environment | environment)
+                    main([*words, *self.where])
+                except SystemExit as end:
+                    code = end.code or 0
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    sys.stdout.flush()
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            output.seek(0)
+            said = output.read()
+        assert code == 0, said
+        return said
 
     def segshift(self, *words, rc=0, **environment):
         """Output of one command that ended with this code."""
@@ -188,13 +224,34 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """The socket of a process that trainings and evaluations are forked from: to import what they need takes
+    longer than they do."""
+    path = tmp_path_factory.mktemp("warm") / "socket"
+    words = [
+        sys.executable,
+        "-m",
+        "segshift.warm",
+        str(path),
+        "segshift.stages.train",
+        "segshift.stages.evaluate",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)
+    path.with_name("socket.pid").write_text(str(process.pid))  # who asks early waits for it
+    yield path
+    process.stdin.close()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
 def new_micro(phantoms, tmp_path_factory):
-    """A function that makes a working directory in which nothing ran yet."""
+    """A function that makes a working directory in which nothing ran yet; see ``warm``."""
 
     made = []
 
-    def make():
-        made.append(Micro(tmp_path_factory.mktemp("micro")))
+    def make(warm=None):
+        made.append(Micro(tmp_path_factory.mktemp("micro"), warm))
         (made[-1].folder / "raw").symlink_to(phantoms)
         return made[-1]
 
@@ -204,12 +261,12 @@ def new_micro(phantoms, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def micro(new_micro):
+def micro(new_micro, warm):
     """The micro workflow, run once undisturbed, and what came out: `before_models`, `before_numbers`.
 
     All tests share it. Each damages something and leaves it whole, but for test_new_domain.py, the last.
     """
-    made = new_micro()
+    made = new_micro(warm)
     made.first_output = made.snakemake()
     made.before_models, made.before_numbers = made.models(), made.numbers()
     return made

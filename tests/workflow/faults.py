@@ -66,6 +66,7 @@ if __name__ == "__main__":
             continue
         if set(fault["words"]) <= set(sys.argv[1:]):
             arm(fault, file)
+            os.environ.pop("SEGSHIFT_WARM", None)  # it happens in this very process
     from segshift.cli import main
 
     sys.exit(main())

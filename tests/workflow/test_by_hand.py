@@ -1,5 +1,7 @@
 """Every stage by plain commands, without Snakemake, as the README says."""
 
+import re
+
 import h5py
 import nibabel
 import numpy as np
@@ -20,14 +22,15 @@ lite_medsam:
 
 
 @pytest.fixture
-def plain(new_micro):
+def plain(new_micro, warm):
     """A working directory with one experiment: a foundation model, and the same adapted."""
-    made = new_micro()
+    made = new_micro(warm)
     (made.config / "weights.yaml").write_text(WEIGHTS)
     for name in ("backbones.yaml", "experiments.yaml"):
         file = made.config / name
         text = file.read_text().replace("lite_medsam_random", "lite_medsam")
-        text = text.replace("weights: null, init_seed: 0, calibrate: true", "weights: lite_medsam")
+        random = r"weights: null, init_seed: 0, calibrate: true,\s+widths: .*, depths: .*\]"
+        text = re.sub(random, "weights: lite_medsam", text)
         file.write_text(
             text.replace("grid: {source: [t1_a, t2]", "in_all: false\n  grid: {source: [t1_a, t2]")
         )
