@@ -5,7 +5,8 @@ A plug-in is one module, one file, in one of five folders:
 * ``backbones/<m>.py``: ``build(*, image_size, **parameters) -> Backbone``; ``load(backbone, state)``, strict.
 * ``tunings/<m>.py``: ``build(backbone, *, side=None, **parameters) -> Backbone``: what may learn, and how.
 * ``heads/<m>.py``: ``taps(backbone) -> list[int]``; ``build(maps, classes, **parameters) -> Head``; where it
-  starts from weights, ``load(head, states)``.
+  starts from weights, ``load(head, states)``; ``ANY_NUMBER = True`` if an entry's ``blocks`` may be more or
+  fewer than ``taps`` gives.
 * ``adaptations/<m>.py``: ``build(model, **parameters) -> Objective``.
 * ``datasets/<m>.py``: ``cases(folder, **parameters) -> list[Case]``; ``read(case) -> Volume``.
 
