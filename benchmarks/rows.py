@@ -3,12 +3,12 @@
 A small source of 256² slices and 15 classes, with the thesis's augmentation, batches of 4, one thread, random
 weights (which cost the same). Every training is a process of its own that ends with its checkpoints:
 
-    python benchmarks/rows.py [--steps 3]
+    python benchmarks/rows.py [--steps 2] [--light]
 
-Printed are core-seconds, which other programs hardly disturb: of steps and validation, of the backbone's pass
-in them, of the whole process (imports aside; it builds and saves models once, as a real training does in
-thousands of steps), and its peak memory. Ratios are of steps and validation. The bound of a ratio is what
-these parts say: the pass once instead of each time, and all else as often as before.
+Printed are core-seconds, which other programs hardly disturb: of steps and validation, of what in them is for
+all heads alike (augmentation and the backbone's pass), of the whole process (imports aside; it builds and
+saves models once, as a real training does in thousands of steps), and its peak memory. Ratios are of steps
+and validation. The bound of a ratio: what is shared once instead of each time, all else as often as before.
 """
 
 import argparse
@@ -26,10 +26,11 @@ import torch
 import yaml
 
 from segshift import plugins, training
+from segshift.cell import Cell
 from segshift.paths import Results
 from segshift.prepared import SPLITS, PreparedVolume, VolumeInfo, total_digest
-from segshift.shared_pass import SharedPass
 from segshift.stages import train
+from segshift.validation import Tally
 from segshift.weights import sha256
 
 SIZE, BATCH, CLASSES = 256, 4, [f"class_{number}" for number in range(15)]
@@ -82,7 +83,7 @@ def cell(results: Results, head: str, seed: int = 0, digest: str = "", **more: i
 
 
 def run(results: Results, cells: list[str]) -> dict[str, float]:
-    """Train cells in a process of its own: core-seconds of steps, pass and process, and peak MB."""
+    """Train cells in a process of its own: core-seconds of steps, of what is shared in them, of all; MB."""
     answer, asked = os.pipe()
     child = os.fork()
     if child == 0:
@@ -90,13 +91,15 @@ def run(results: Results, cells: list[str]) -> dict[str, float]:
         try:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the process ends with it
             torch.set_num_threads(1)
-            spent = {"pass": 0.0}
+            spent = {}
             engine = training.Training
             owners = ((engine, "training_step", "steps"), (engine, "validation_step", "steps"))
-            for owner, name, key in (*owners, (SharedPass, "compute", "pass")):
+            owners += ((Cell, "step", "own"), (Tally, "add", "own"))
+            for owner, name, key in owners:
                 setattr(owner, name, _timed(getattr(owner, name), spent, key))
             started = time.process_time()
             code = train.run(cells, str(results.root), "cpu")
+            spent["shared"] = spent["steps"] - spent["own"]
             spent["process"] = time.process_time() - started
             spent["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             os.write(asked, json.dumps(spent).encode())
@@ -120,15 +123,14 @@ def _timed(function, spent: dict[str, float], key: str):
 
 
 def told(name: str, spent: dict[str, float]) -> str:
-    steps, part, process = spent["steps"], spent["pass"], spent["process"]
+    steps, part, process = spent["steps"], spent["shared"], spent["process"]
     return f"{name:32} {steps:8.1f} {part:8.1f} {process:9.1f} {spent['peak']:8.0f}"
 
 
 def compare(name: str, alone: list[dict[str, float]], row: dict[str, float]) -> str:
     """A ratio beside its bound."""
-    apart, passes = (sum(one[key] for one in alone) for key in ("steps", "pass"))
-    once = passes / len(alone)
-    bound = apart / (apart - passes + once)
+    apart, shared = (sum(one[key] for one in alone) for key in ("steps", "shared"))
+    bound = apart / (apart - shared + shared / len(alone))
     whole = sum(one["process"] for one in alone) / row["process"]
     peak = max(one["peak"] for one in alone)
     return (
@@ -139,8 +141,11 @@ def compare(name: str, alone: list[dict[str, float]], row: dict[str, float]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=3, help="of each training (default: 3)")
-    steps = parser.parse_args().steps
+    parser.add_argument("--steps", type=int, default=2, help="of each training (default: 2)")
+    text = "leave out resnet, unet and unet_small, which take nine tenths of the time"
+    parser.add_argument("--light", action="store_true", help=text)
+    arguments = parser.parse_args()
+    steps = arguments.steps
     with tempfile.TemporaryDirectory() as folder:
         results = Results(Path(folder) / "results")
         data(results, {"train": steps * BATCH, "validation": 2})
@@ -148,12 +153,12 @@ def main() -> None:
         file = results.weights("dinov2")
         torch.save(plugins.build("backbones", BACKBONE).create().state_dict(), file)
         digest = sha256(file)
-        print(f"{'core-seconds of':32} {'steps':>8} {'pass':>8} {'process':>9} {'peak MB':>8}")
+        print(f"{'core-seconds of':32} {'steps':>8} {'shared':>8} {'process':>9} {'peak MB':>8}")
         alone = {}
-        for head in (*LIGHT, *HEAVY):
+        for head in LIGHT if arguments.light else (*LIGHT, *HEAVY):
             alone[head] = run(results, [cell(results, head, digest=digest)])
             print(told(head, alone[head]), flush=True)
-        rows = {"nine heads": LIGHT, "all twelve": (*LIGHT, *HEAVY)}
+        rows = {"nine heads": LIGHT} | ({} if arguments.light else {"all twelve": (*LIGHT, *HEAVY)})
         said = []
         for name, heads in rows.items():
             other = Results(results.root.parent / name)
