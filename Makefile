@@ -30,7 +30,7 @@ test: install ## all tests
 # Installs Slurm from the system's packages where it is missing and may.
 cluster: install ## tests on a real Slurm on this machine
 	@tests/workflow/cluster/install
-	@CI=true python -m pytest -m slurm
+	@CI=true python -m pytest -m slurm tests/workflow
 
 check: install ## format, lint and import contracts
 	ruff format --check .
