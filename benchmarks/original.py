@@ -186,20 +186,20 @@ def loaders(folder: Path) -> None:
     counts = {"train": 2, "validation": 0, "test": 0}
     data = synthetic.prepared(folder, counts, (WARM + BATCHES["ours"]) * BATCH // 2, SIZE, CLASSES)
     patients = [volume.patient for volume in data.volumes("train")]
-    slices = TrainingSlices(data, patients, patients, RECIPE, seed=0)
+    one_coin = RECIPE | {"structural": RECIPE["structural"] | {"separate": False}}
+    recipes = {"ours": RECIPE, "ours, one coin (default)": one_coin}
+    own = {way: TrainingSlices(data, patients, patients, recipe, 0) for way, recipe in recipes.items()}
     for workers in (0, 2):
         more = {"num_workers": workers} | ({"prefetch_factor": 1} if workers else {})
-        positions = Positions(slices, "rare_class", BATCH, lambda: 0)
-        ours = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-        other = DataLoader(Original(slices), batch_size=BATCH, **more)
-        found = {
-            "ours": clock.rate(ours, augmented, WARM, BATCHES["ours"], BATCH),
-            "original": clock.rate(other, lambda batch: batch, WARM, BATCHES["original"], BATCH),
-        }
-        for way, one in found.items():
-            print(f"{workers} workers, {way}: {one}", flush=True)
-        ratios = [mine / theirs for mine, theirs in zip(found["ours"], found["original"], strict=True)]
-        print(f"{workers} workers: ratio ours / original {ratios[0]:.1f}, of core-seconds {ratios[1]:.1f}")
+        other = DataLoader(Original(own["ours"]), batch_size=BATCH, **more)
+        theirs = clock.rate(other, lambda batch: batch, WARM, BATCHES["original"], BATCH)
+        print(f"{workers} workers, original: {theirs}", flush=True)
+        for way, slices in own.items():
+            positions = Positions(slices, "rare_class", BATCH, lambda: 0)
+            loader = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
+            mine = clock.rate(loader, augmented, WARM, BATCHES["ours"], BATCH)
+            ratios = f"{mine.second / theirs.second:.1f}, of core-seconds {mine.core / theirs.core:.1f}"
+            print(f"{workers} workers, {way}: {mine}; ratio to the original {ratios}", flush=True)
 
 
 # ---- validation --------------------------------------------------------------------------------------------
