@@ -23,8 +23,8 @@ from torchvision.transforms import v2
 from segshift import augment
 from segshift.slices import Positions, TrainingSlices, collate, tensors
 
-SIZE, BATCH, WARM, BATCHES = 256, 4, 4, 100
-SLOW = 10  # batches of the others, which take longer
+SIZE, BATCH, SLICES = 256, 4, 500
+TURN, SLOW = 12, 2  # batches, ours and the others', which take longer
 RECIPE = {
     "elastic": {"probability": 0.25, "sigma": 20, "alpha": 1000},
     "structural": {"probability": 0.25, "translate": 10, "rotate": 10, "scale": [0.9, 1.1]},
@@ -39,7 +39,7 @@ class Transformed(Dataset):
         self.slices, self.transform = slices, transform
 
     def __len__(self) -> int:
-        return (WARM + SLOW) * BATCH
+        return SLICES
 
     def __getitem__(self, index: int) -> Any:
         image, label = self.slices.image(index % len(self.slices))
@@ -94,7 +94,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         counts = {"train": 2, "validation": 0, "test": 0}
-        data = synthetic.prepared(Path(name) / "data", counts, (WARM + BATCHES) * BATCH // 2, SIZE, 15)
+        data = synthetic.prepared(Path(name) / "data", counts, SLICES // 2, SIZE, 15)
         patients = [volume.patient for volume in data.volumes("train")]
         slices = TrainingSlices(data, patients, patients, RECIPE, seed=0)
         others = {"torchvision v2": torchvision()}
@@ -107,10 +107,11 @@ def main() -> None:
             more |= {"prefetch_factor": 1} if workers else {}  # few batches are ready before the clock starts
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
             ours = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            figures = {"segshift": clock.rate(ours, augmented, WARM, BATCHES, BATCH)}
+            ways = {"segshift": clock.Way(ours, augmented, TURN)}
             for other, transform in others.items():
                 loader = DataLoader(Transformed(slices, transform), batch_size=BATCH, **more)
-                figures[other] = clock.rate(loader, lambda one: one, WARM, SLOW, BATCH)
+                ways[other] = clock.Way(loader, lambda one: one, SLOW)
+            figures = clock.rates(ways, BATCH)
             for one, value in figures.items():
                 ratio = figures["segshift"].core / value.core
                 print(f"{workers} workers, {one}: {value}; ratio segshift / it {ratio:.1f}", flush=True)

@@ -36,8 +36,9 @@ from torch.utils.data import DataLoader, Dataset
 from segshift import augment
 from segshift.slices import Positions, TrainingSlices, collate, tensors
 
-SIZE, CLASSES, BATCH, WARM = 256, 15, 4, 4
-BATCHES = {"ours": 200, "original": 40}
+SIZE, CLASSES, BATCH = 256, 15, 4
+TURN = {"ours": 30, "original": 5}  # batches
+SLICES = 1000  # of the dataset: as many as ours sees
 RECIPE = {
     "elastic": {"probability": 0.25, "sigma": 20, "alpha": 1000},
     # three coins, as that code has, so that both do the same work
@@ -109,7 +110,7 @@ class Original(Dataset):
         self.slices = slices
 
     def __len__(self) -> int:
-        return (WARM + BATCHES["original"]) * BATCH
+        return SLICES
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         random = np.random.default_rng(index)
@@ -184,7 +185,7 @@ def augmented(batch: Any) -> Any:
 def loaders(folder: Path) -> None:
     """Both loaders without workers and with two."""
     counts = {"train": 2, "validation": 0, "test": 0}
-    data = synthetic.prepared(folder, counts, (WARM + BATCHES["ours"]) * BATCH // 2, SIZE, CLASSES)
+    data = synthetic.prepared(folder, counts, SLICES // 2, SIZE, CLASSES)
     patients = [volume.patient for volume in data.volumes("train")]
     one_coin = RECIPE | {"structural": RECIPE["structural"] | {"separate": False}}
     recipes = {"ours": RECIPE, "ours, one coin (default)": one_coin}
@@ -192,14 +193,16 @@ def loaders(folder: Path) -> None:
     for workers in (0, 2):
         more = {"num_workers": workers} | ({"prefetch_factor": 1} if workers else {})
         other = DataLoader(Original(own["ours"]), batch_size=BATCH, **more)
-        theirs = clock.rate(other, lambda batch: batch, WARM, BATCHES["original"], BATCH)
-        print(f"{workers} workers, original: {theirs}", flush=True)
+        ways = {"original": clock.Way(other, lambda batch: batch, TURN["original"])}
         for way, slices in own.items():
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
             loader = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            mine = clock.rate(loader, augmented, WARM, BATCHES["ours"], BATCH)
-            ratios = f"{mine.second / theirs.second:.1f}, of core-seconds {mine.core / theirs.core:.1f}"
-            print(f"{workers} workers, {way}: {mine}; ratio to the original {ratios}", flush=True)
+            ways[way] = clock.Way(loader, augmented, TURN["ours"])
+        found = clock.rates(ways, BATCH)
+        theirs = found["original"]
+        for way, one in found.items():
+            ratio = f"{one.second / theirs.second:.1f}, of core-seconds {one.core / theirs.core:.1f}"
+            print(f"{workers} workers, {way}: {one}; ratio to the original {ratio}", flush=True)
 
 
 # ---- validation --------------------------------------------------------------------------------------------

@@ -21,22 +21,42 @@ class Rate(NamedTuple):
         return f"{self.second:.0f} slices/s, {self.core:.0f} a core-second"
 
 
-def rate(loader: DataLoader, finish: Callable[[Any], Any], warm: int, batches: int, size: int) -> Rate:
-    """Rates over some batches of ``size`` slices, each through ``finish``, after some that do not count."""
-    iterator = iter(loader)
-    workers = [worker.pid for worker in getattr(iterator, "_workers", [])]
-    for number in range(1, warm + batches + 1):
-        finish(next(iterator))
-        if number == warm:
-            started, core = time.perf_counter(), core_seconds(workers)
-    took, spent = time.perf_counter() - started, core_seconds(workers) - core
-    return Rate(batches * size / took, batches * size / spent)
+class Way(NamedTuple):
+    """A loader, what is done with each of its batches, and how many are taken in a turn."""
+
+    loader: DataLoader
+    finish: Callable[[Any], Any]
+    batches: int
 
 
-def core_seconds(others: list[int]) -> float:
-    """Of this process and of others, so far."""
-    total = time.process_time()
-    for pid in others:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / TICK
-    return total
+def rates(ways: dict[str, Way], size: int, warm: int = 4, turns: int = 8) -> dict[str, Rate]:
+    """Rates over batches of ``size`` slices, after some that do not count.
+
+    The ways take turns, so that what else the machine does disturbs all of them alike.
+    """
+    iterators = {name: iter(way.loader) for name, way in ways.items()}
+    workers = {name: [one.pid for one in getattr(it, "_workers", [])] for name, it in iterators.items()}
+    for name, way in ways.items():
+        for _ in range(warm):
+            way.finish(next(iterators[name]))
+    begun = {name: sum(map(_of_process, pids)) for name, pids in workers.items()}
+    seconds, own = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
+    for _ in range(turns):
+        for name, way in ways.items():
+            started, core = time.perf_counter(), time.process_time()
+            for _ in range(way.batches):
+                way.finish(next(iterators[name]))
+            seconds[name] += time.perf_counter() - started
+            own[name] += time.process_time() - core
+    found = {}
+    for name, way in ways.items():
+        slices = turns * way.batches * size
+        core = own[name] + sum(map(_of_process, workers[name])) - begun[name]
+        found[name] = Rate(slices / seconds[name], slices / core)
+    return found
+
+
+def _of_process(pid: int) -> float:
+    """Core-seconds of another process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
