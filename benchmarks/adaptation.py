@@ -2,15 +2,17 @@
 
 Prints Dice on the target's test volumes, over seeds: of the source model before, after each adaptation, and
 of the target's own model; and how each run went on the validation volumes. The configuration is the demo's,
-with more adaptations. Everything is written below a folder, and a second run goes on from there:
+with more adaptations. Everything is written below a folder, and a second run goes on from there; without one
+below a temporary one:
 
-    python benchmarks/adaptation.py FOLDER
+    python benchmarks/adaptation.py [FOLDER]
 """
 
 import argparse
 import json
 import shutil
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
@@ -99,8 +101,15 @@ def last(results: Results, path: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder.resolve()
+    parser.add_argument("folder", type=Path, nargs="?")
+    if folder := parser.parse_args().folder:
+        return measure(folder.resolve())
+    with tempfile.TemporaryDirectory() as name:
+        measure(Path(name))
+
+
+def measure(folder: Path) -> None:
+    """All models, adaptations and scores, and what they say."""
     started = time.process_time()
     configuration(folder / "config")
     results, words = Results(folder / "results"), ["--config", str(folder / "config")]

@@ -151,12 +151,12 @@ def volumes(one):
 def main():
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", choices=("coverage", "time"))
+    parser.add_argument("part", nargs="?", choices=("coverage", "time"), help="(default: both)")
     parser.add_argument("--repetitions", type=int, default=300)
     arguments = parser.parse_args()
-    if arguments.part == "coverage":
+    if arguments.part != "time":
         coverage(arguments.repetitions)
-    else:
+    if arguments.part != "coverage":
         full_grid()
 
 
