@@ -133,9 +133,14 @@ def identity(results: Results, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(results: Results, settings: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that an adaptation starts from: its file and content."""
+    """The checkpoint that an adaptation starts from: its file and content.
+
+    A row of adaptations follows a row of trainings while a workflow still puts their models in place.
+    """
     folder = results.run(settings["cell"]).parents[1]
     file = folder / "model.ckpt"
+    if not file.exists() and (ready := folder / "resume" / "ready" / "model.ckpt").exists():
+        file = ready
     return file, models.read_checkpoint(file, read_settings(folder))
 
 
