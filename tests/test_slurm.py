@@ -37,16 +37,14 @@ def test_jobs_of_this_folder_alone(queue, tmp_path):
     here, other = tmp_path / "here", tmp_path / "other"
     about = "rule_train_wildcards_hcp1_unet_full_own_42"
     queue(line(7, "RUNNING", about, here) + line(8, "PENDING", "(null)", other))
-    train = ("7", "RUNNING", "train_hcp1_unet_full_own_42")
-    assert slurm.jobs(here) == [train]
-    assert slurm.jobs(here, other) == [train, ("8", "PENDING", "(null)")]
+    assert slurm.jobs(here) == [("7", "RUNNING", "train_hcp1_unet_full_own_42")]
 
 
 def test_waiting_says_what_for_and_ends_with_the_last_job(queue, tmp_path):
     two = line(7, "RUNNING", "a", tmp_path) + line(9, "PENDING", "b", tmp_path)
     queue(two, two, line(9, "RUNNING", "b", tmp_path), "true\n")
     heard = []
-    assert slurm.wait(heard.append, tmp_path, every=0.01) == 2
+    assert slurm.wait(tmp_path, heard.append, every=0.01) == 2
     assert [sentence.partition(": ")[2] for sentence in heard] == [
         "a (7, running), b (9, pending)",
         "b (9, running)",

@@ -28,12 +28,11 @@ class Job(NamedTuple):
     about: str
 
 
-def jobs(*folders: str | Path) -> list[Job]:
+def jobs(folder: str | Path) -> list[Job]:
     """This user's jobs that were submitted from a folder, running or waiting; none where there is no Slurm.
 
     Args:
-        folders: the working directory of the workflow; and, where ``--directory`` named it, the one in which
-            the command was typed, since that is the one Slurm is told.
+        folder: the working directory of the workflow.
 
     Raises:
         SegShiftError: Slurm is there and does not answer.
@@ -47,27 +46,27 @@ def jobs(*folders: str | Path) -> list[Job]:
         raise SegShiftError(f"Slurm gave no answer in {PATIENCE} s (squeue); try again later") from None
     if said.returncode:
         raise SegShiftError(f"Slurm cannot say which jobs of this folder run: {said.stderr.strip()}")
-    here = {str(Path(folder).resolve()) for folder in folders}
+    here = str(Path(folder).resolve())
     found = []
     for line in said.stdout.splitlines():
         number, state, about, where = line.split("|", 3)
-        if where in here:
+        if where == here:
             found.append(Job(number, state, re.sub(r"^rule_|wildcards_", "", about)))
     return found
 
 
-def wait(say: Callable[[str], None], *folders: str | Path, every: float = EVERY) -> int:
+def wait(folder: str | Path, say: Callable[[str], None], every: float = EVERY) -> int:
     """Wait until Slurm has no job of a folder any more.
 
     Args:
+        folder: the working directory of the workflow.
         say: told once what is waited for, and again whenever a job has ended.
-        folders: as of ``jobs``.
         every: seconds between two looks.
 
     Returns:
         How many jobs there were at first.
     """
-    found = first = jobs(*folders)
+    found = first = jobs(folder)
     said: list[Job] = []
     while found:
         if len(found) != len(said):
@@ -76,5 +75,5 @@ def wait(say: Callable[[str], None], *folders: str | Path, every: float = EVERY)
             say(f"Jobs of an earlier workflow go on in Slurm and are waited for: {names}{more}")
             said = found
         time.sleep(every)
-        found = jobs(*folders)
+        found = jobs(folder)
     return len(first)

@@ -45,7 +45,7 @@ wildcard_constraints:
 if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
     # Jobs of a killed workflow, if there may be any, end before it is looked what there is to do.
     if RESULTS.slurm.exists() and not workflow.output_settings.dryrun:
-        slurm.wait(logger.info, Path.cwd(), workflow.workdir_init)
+        slurm.wait(Path.cwd(), logger.info)
     grid.write_settings(GRID, RESULTS)
     grid.copy_config(CONFIG, RESULTS)
     row_plan.write(

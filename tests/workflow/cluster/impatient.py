@@ -15,6 +15,6 @@ EVERY = 2
 
 if __name__ == "__main__":
     Executor.next_seconds_between_status_checks = property(lambda _: EVERY, lambda _, asked: None)
-    slurm.wait.__kwdefaults__ = {"every": EVERY}
+    slurm.wait.__defaults__ = (EVERY,)
     patience = ["--slurm-init-seconds-before-status-checks", str(EVERY), "--latency-wait", "20"]
     main([*sys.argv[1:], *patience])
