@@ -179,7 +179,7 @@ def test_training_moves_what_learns_and_no_bit_of_the_rest(backbone, tuning, hea
     before = {name: one.clone() for name, one in model.state_dict().items()}
     untouched = pretrained(model) if tuning[0] in NOTHING_OLD else {}
     learning = [one for one in model.parameters() if one.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=1e-3)
+    optimizer = torch.optim.AdamW(learning, lr=1e-3, fused=True)  # one by one they take as long as all else
     for _ in range(3):
         optimizer.zero_grad()
         weighted_sum(model, torch.rand(2, 1, 24, 24)).backward()
