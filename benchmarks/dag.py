@@ -2,7 +2,7 @@
 
 A dry run of the thesis's whole grid, with everything taken as written that is planned: seconds, core-seconds
 and peak memory. Then what a job costs that does nothing: trainings of that grid with a command in the place
-of `segshift` that only makes the files, 3 and 13 of them; a tenth of the difference is a job's. On this
+of `segshift` that only makes the files, few and many of them, and the difference over their number. On this
 machine, and with `snakemake --profile slurm` where there is a Slurm (`tests/workflow/cluster/up FOLDER`
 starts one on this machine; then `source FOLDER/env`). There the executor looks at its jobs every two seconds.
 """
@@ -24,7 +24,7 @@ from segshift import grid
 from segshift.grid import Grid
 
 ROOT = Path(__file__).parents[1]
-FEW, MANY = 3, 13
+FEW, MANY, MANY_LOCAL = 3, 13, 203
 NOTHING = """#!/bin/sh
 case $1 in
   train) touch "$2/model.ckpt" "$2/lowest_loss.ckpt" "$2/run.json" ;;
@@ -81,9 +81,8 @@ class Folder:
         return Cost(wall, cores, after.ru_maxrss / 1024, done.stdout + done.stderr)
 
     def prepare(self, expanded: Grid, number: int) -> list[str]:
-        """Files of so many models of one source, whose data and weights are there."""
-        trained = [model for model in expanded.jobs.values() if model.adapt is None]
-        chosen = [model for model in trained if model.source == trained[0].source][:number]
+        """Files of so many models, whose data and weights are there."""
+        chosen = [model for model in expanded.jobs.values() if model.adapt is None][:number]
         for model in chosen:
             settings = grid.render(expanded.dataset_settings(model.source))
             self._write(f"data/{model.source}/manifest.json", json.dumps({"settings": settings}))
@@ -108,22 +107,22 @@ def main() -> None:
             which = "first, all settings written" if not repeat else "again"
             print(f"dry run, {which}: {cost.wall:.1f} s, {cost.cores:.1f} core-s, {cost.memory:.0f} MB")
         print(f"  of {re.search(r'total +([0-9]+)', cost.said)[1]} jobs", flush=True)
-        overhead(made, "on this machine", "snakemake", "--cores", "2")
+        overhead(made, "on this machine", MANY_LOCAL, "snakemake", "--cores", "2")
         if shutil.which("squeue") and not subprocess.run(["squeue"], capture_output=True).returncode:
             hasty = [sys.executable, str(ROOT / "tests" / "workflow" / "cluster" / "impatient.py")]
-            overhead(made, "on Slurm", *hasty, "--profile", "slurm")
+            overhead(made, "on Slurm", MANY, *hasty, "--profile", "slurm")
         else:
             print("on Slurm: there is none here")
 
 
-def overhead(made: Folder, where: str, *command: str) -> None:
-    """What thirteen trainings cost more than three."""
+def overhead(made: Folder, where: str, many: int, *command: str) -> None:
+    """What many trainings cost more than three."""
     expanded, costs = grid.read(ROOT / "config"), []
-    for number in (FEW, MANY):
+    for number in (FEW, many):
         files = made.prepare(expanded, number)
         costs.append(made.run(*command, *files))
         shutil.rmtree(made.root / "results" / "runs")
-    wall, cores = ((costs[1][at] - costs[0][at]) / (MANY - FEW) for at in (0, 1))
+    wall, cores = ((costs[1][at] - costs[0][at]) / (many - FEW) for at in (0, 1))
     print(f"{where}: a job that does nothing takes {wall:.2f} s, and here {cores:.2f} core-s")
     print(f"  a workflow of {FEW} such jobs takes {costs[0].wall:.1f} s", flush=True)
 
