@@ -274,6 +274,23 @@ def test_random_backbones_of_different_depth(project, tmp_path):
         assert apart.fit(cell) == 0
     assert_as_alone(project, apart, [cells[0], cells[2]])
     assert not (project.folder(cells[1]) / "journal").exists()
+    adapted = [f"{cell}/finetune/b" for cell in (cells[0], cells[2])]  # from copies of one random backbone
+    for one in (project, apart):
+        for cell, head in zip(adapted, ("linear", "segformer"), strict=True):
+            one.add(cell, backbone=twin, head=modules[head], training={"epochs": 1})
+    assert project.fit(*adapted) == 0
+    for cell in adapted:
+        assert apart.fit(cell) == 0
+    assert_as_alone(project, apart, adapted)
+    file = project.folder(cells[2]) / "model.ckpt"
+    content = torch.load(file, weights_only=True)
+    next(one for name, one in content["weights"].items() if not name.startswith("head.")).add_(1)
+    torch.save(content, file)
+    others = [f"{cell}/entropy_min/b" for cell in (cells[0], cells[2])]
+    for cell, head in zip(others, ("linear", "segformer"), strict=True):
+        project.add(cell, backbone=twin, head=modules[head], training={"epochs": 1})
+    with pytest.raises(SegShiftError, match="they start from different copies of the random backbone"):
+        project.fit(*others)
 
 
 def test_one_alone_is_no_row(heads):

@@ -226,7 +226,7 @@ def _cells(todo: list[Todo], results: Results, device: torch.device, failed: dic
     whole = [one for one in todo if one.settings["cell"] not in broken]
     if not whole:
         raise next(iter(broken.values()))
-    _share(built, [one.settings for one in whole])
+    _share(built, [one.settings for one in whole], results)
     _calibrate(built, whole[0].settings, results)
     layout = torch.channels_last if settings[0]["training"].get("channels_last") else torch.preserve_format
     cells: list[Cell] = []
@@ -286,7 +286,16 @@ def same(settings: list[dict[str, Any]]) -> None:
             raise SegShiftError(f"{one['cell']} and {settings[0]['cell']} differ in {name}: train them apart")
 
 
-def _share(built: list[models.Segmenter], settings: list[dict[str, Any]]) -> None:
+def _copies(settings: list[dict[str, Any]], results: Results) -> set[str]:
+    """Digests of the random backbones that adaptations find in the checkpoints that they start from."""
+    adapted = [one for one in settings if "adaptation" in one]
+    return {
+        models.weights_digest({k: v for k, v in trained["weights"].items() if not k.startswith("head.")})
+        for _, trained in (_source(results, one) for one in adapted)
+    }
+
+
+def _share(built: list[models.Segmenter], settings: list[dict[str, Any]], results: Results) -> None:
     """Can these models stand on one backbone, each with the bits of its solo run?
 
     Raises:
@@ -295,8 +304,8 @@ def _share(built: list[models.Segmenter], settings: list[dict[str, Any]]) -> Non
     first, reason, groups = settings[0], "", []
     if len(settings) > 1 and not is_frozen(built[0].backbone):
         reason = f"their backbone learns (tuning {settings[1]['tuning']['module']})"
-    elif len(settings) > 1 and models.keeps_everything(first) and "adaptation" in first:
-        reason = "each brings its own copy of the random backbone"
+    elif len(settings) > 1 and models.keeps_everything(first) and len(_copies(settings, results)) > 1:
+        reason = "they start from different copies of the random backbone"
     elif models.keeps_everything(first) and len(depths := {max(model.taps) for model in built}) > 1:
         reason = "their checkpoints hold the random backbone, of which they need different parts"
         cells = [(one["cell"], max(model.taps)) for one, model in zip(settings, built, strict=True)]
