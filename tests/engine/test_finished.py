@@ -216,6 +216,7 @@ def test_calibrated_statistics_are_those_of_the_training_slices(twin):
     """Each batch norm against the mean of its inputs' own means and variances, chunk by chunk, in double."""
     weights = twin.state(TWIN)["weights"]
     settings = {
+        "cell": TWIN,
         "backbone": BACKBONES["resnet_random"], "tuning": {"module": "frozen"}, "head": {"module": "linear"},
         "seed": 0, "weights": {}, "classes": CLASSES,
     }  # fmt: skip
