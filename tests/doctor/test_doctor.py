@@ -150,7 +150,12 @@ def test_what_site_names_is_there_or_not(tmp_path, command):
     bad += "evaluate: {mem_mb: 100000}\n"
     found = site(tmp_path, bad)
     assert one(found, "fix", "there is no partition big").to_do == "name one of cpu, gpu"
-    assert one(found, "fix", "has a GPU h100").to_do == "gpu_model: gpu:a100:4, gpu:v100:2"
+    models = [(one.subject, one.to_do) for one in found if "has a GPU h100" in one.said]
+    known = "gpu_model: gpu:a100:4, gpu:v100:2"
+    assert models == [
+        ("site.yaml: train", known),
+        ("site.yaml: row", known),
+    ]  # a row asks for what train does
     without = [one.subject for one in found if one.said == "no node of cpu has a GPU"]
     assert without == ["site.yaml: adapt", "site.yaml: evaluate"]
     assert one(found, "fix", "no node of cpu has 100000 MB").to_do == "mem_mb: at most 64000"
@@ -160,7 +165,7 @@ def test_what_site_names_is_there_or_not(tmp_path, command):
 def test_a_site_without_words_and_slurm_that_does_not_answer(tmp_path, command):
     command("sinfo", f"cat <<'E'\n{PARTITIONS}E")
     found = site(tmp_path, "{}\n")
-    assert [one.state for one in found].count("note") == 4  # a line a rule: Slurm's default partition
+    assert [one.state for one in found].count("note") == 5  # a line a rule: Slurm's default partition
     command("sinfo", "echo unable to contact slurm controller >&2; exit 1")
     assert (
         "docs/cluster.md" in one(site(tmp_path, "{}\n"), "note", "unable to contact slurm controller").to_do
