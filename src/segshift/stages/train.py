@@ -163,7 +163,7 @@ def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
         return False
     older = "" if content["code"] == code else " (by older code; segshift rerun makes it again)"
     together = json.loads((complete[0] / "run.json").read_text()).get("together")
-    where = f", trained with {together - 1} others: what it said is in {LOG}" if together else ""
+    where = f", trained with {_others(together)}: what it said is in {LOG}" if together else ""
     print(f"{settings['cell']}: is finished{older}{where}", flush=True)
     place(folder)
     return True
@@ -256,9 +256,13 @@ def _estimates(cell: Cell) -> bool:
     return cell.objective.estimates and cell.settings["training"].get("sampling") == "rare_class"
 
 
+def _others(together: int) -> str:
+    return "one other" if together == 2 else f"{together - 1} others"
+
+
 def _tell(one: Todo, together: int, error: Exception | None, failed: dict[str, str]) -> None:
     """A cell's own log says with how many it is trained, or why it is not."""
-    text = f"{one.settings['cell']}: trained from one pass with {together - 1} others"
+    text = f"{one.settings['cell']}: trained from one pass with {_others(together)}"
     if error:
         text = f"segshift train: {error}"
         failed[one.settings["cell"]] = f"{type(error).__name__}: {error}"
