@@ -75,8 +75,8 @@ def test_mistakes_of_self_training(given, sentence):
 
 
 def test_mistakes_of_others():
-    with pytest.raises(SegShiftError, match="unknown split 'test'; known: train, all"):
-        adaptation(Fixed(), "entropy_min", split="test")
+    with pytest.raises(SegShiftError, match="unknown split 'validation'; known: train, test, all"):
+        adaptation(Fixed(), "entropy_min", split="validation")
     with pytest.raises(SegShiftError, match="unknown view of the student 'week'; did you mean 'weak'"):
         adaptation(Fixed(), "mean_teacher", student="week")
     with pytest.raises(SegShiftError, match="decay is 1; it is at least 0 and below 1"):
