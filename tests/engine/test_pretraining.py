@@ -1,6 +1,6 @@
 """A real medical foundation model beats its random twin: LiteMedSAM, frozen, with a linear head.
 
-The demo's entries on its brain phantoms, with fewer epochs. The twin's batch-norm statistics are calibrated
+The demo's entries on its brain phantoms, with fewer patients and epochs. The twin's batch-norm statistics are calibrated
 on the training slices; without that it is unfairly weak.
 """
 
@@ -21,12 +21,25 @@ def test_real_weights_beat_random_ones_in_domain(tmp_path, request):
     config, results = tmp_path / "config", tmp_path / "results"
     shutil.copytree(request.config.rootpath / "config" / "demo", config)
     with (config / "training.yaml").open("a") as file:
-        file.write("- use: {epochs: 6}\n")
+        file.write("- use: {epochs: 8}\n")
 
     def run(*words):
         assert cli.main([*map(str, words), "--results", str(results)]) in (0, None)
 
-    assert cli.main(["phantom", str(tmp_path / "raw"), "--domains", "t1_a", "--test", "2"]) in (0, None)
+    assert cli.main(
+        [
+            "phantom",
+            str(tmp_path / "raw"),
+            "--domains",
+            "t1_a",
+            "--train",
+            "4",
+            "--validation",
+            "1",
+            "--test",
+            "2",
+        ]
+    ) in (0, None)
     run("settings", "--write", "--config", config)
     run("fetch", "lite_medsam", "--config", config)
     run("prepare", "t1_a", "--config", config)
