@@ -1,7 +1,7 @@
 """A real medical foundation model beats its random twin: LiteMedSAM, frozen, with a linear head.
 
-The demo's entries on its brain phantoms, with fewer patients and epochs. The twin's batch-norm statistics are calibrated
-on the training slices; without that it is unfairly weak.
+The demo's entries on its brain phantoms, with fewer patients and epochs. The twin's batch-norm statistics are
+calibrated on the training slices; without that it is unfairly weak.
 """
 
 import shutil
@@ -26,20 +26,8 @@ def test_real_weights_beat_random_ones_in_domain(tmp_path, request):
     def run(*words):
         assert cli.main([*map(str, words), "--results", str(results)]) in (0, None)
 
-    assert cli.main(
-        [
-            "phantom",
-            str(tmp_path / "raw"),
-            "--domains",
-            "t1_a",
-            "--train",
-            "4",
-            "--validation",
-            "1",
-            "--test",
-            "2",
-        ]
-    ) in (0, None)
+    sizes = "--domains t1_a --train 4 --validation 1 --test 2"
+    assert cli.main(["phantom", str(tmp_path / "raw"), *sizes.split()]) in (0, None)
     run("settings", "--write", "--config", config)
     run("fetch", "lite_medsam", "--config", config)
     run("prepare", "t1_a", "--config", config)
