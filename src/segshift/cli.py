@@ -183,6 +183,8 @@ def _declare_predict(verb: Callable) -> None:
     text = "write them too, as MASK_probabilities.nii.gz"
     sub.add_argument("--probabilities", action="store_true", help=text)
     sub.add_argument("--overwrite", action="store_true", help="of a folder: make masks again that are there")
+    text = "bring values to [0, 1] this way, where the model's data came with such values"
+    sub.add_argument("--scale", choices=["min_max", "percentile"], help=text)
 
 
 def _folder(sub: argparse.ArgumentParser) -> None:
@@ -361,7 +363,7 @@ def _report(arguments: Arguments) -> None:
 
 def _predict(arguments: Arguments) -> None:
     a = arguments
-    more = (a.device, a.channel, a.mask, a.ensemble, a.probabilities, a.overwrite)
+    more = (a.device, a.channel, a.mask, a.ensemble, a.probabilities, a.overwrite, a.scale)
     stage("predict").run(a.cell, a.image, a.output, a.results, *more)
 
 
