@@ -250,7 +250,10 @@ def test_a_server_that_refuses_is_one_sentence(project, monkeypatch, capsys):
     assert main(["track", "--config", str(project.config), "--results", str(project.results.root)]) == 1
     assert time.monotonic() - begun < 15
     error = capsys.readouterr().err
-    assert error == f"segshift track: the tracking server http://{address} does not answer\n"
+    told, _, kept = error.partition("; ")
+    assert told == f"segshift track: the tracking server http://{address} does not answer"
+    assert kept.startswith("not tracked yet, and kept on disk: 3 of 3 models (") and error.count("\n") == 1
+    assert "secret" not in error
 
 
 def test_a_server_that_is_no_mlflow_is_one_sentence(project, monkeypatch):
