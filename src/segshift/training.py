@@ -51,6 +51,7 @@ SILENCED = (
     "does not have many workers",
     "`_DataLoader",
     "LeafSpec",
+    "The `srun` command is available",
     "GPU available but not used",
     r"module\(s\) in eval mode",
 )
