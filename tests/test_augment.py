@@ -334,7 +334,6 @@ def test_what_is_stored_is_widened(slices):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_the_gpu_augments_a_batch_as_the_cpu_does(slices):
     """The same draws by the same code; a pixel may differ where rounding decides between two labels."""
     drawn = draws(ALWAYS, 4)

@@ -27,6 +27,14 @@ def test_a_network_worked_out_by_hand():
     assert meter.flops == 2 * 2 * 100 * (3 * 9 * 8 + 8 * 5)
 
 
+def test_queries_in_groups_cost_what_they_cost_one_by_one():
+    query, key = (torch.empty(2, heads, 5, 8, device="meta") for heads in (6, 2))
+    with torch.device("meta"), Meter() as meter, FusedAttention():
+        grouped = nn.functional.scaled_dot_product_attention(query, key, key, enable_gqa=True)
+    assert grouped.shape == query.shape
+    assert meter.flops == 2 * (2 * 2 * 6 * 5 * 5 * 8)  # two products, of queries with keys and with values
+
+
 def test_the_same_shapes_again_cost_the_same_again():
     layer = nn.Linear(6, 4, device="meta")
     with Meter() as meter:

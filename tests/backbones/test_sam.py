@@ -65,8 +65,6 @@ def test_padded_windows_at_1024_px_give_the_originals_numbers(reference, weights
 @torch.no_grad()
 def test_all_blocks_at_1024_px_give_the_originals_numbers(reference, weights):
     """With a GPU only: a minute and more of a processor's time."""
-    if not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
     file = reference.read("02_sam_encoder_vitb_1024")
     assert {name: list(one.shape) for name, one in weights.items()} == dict(file["state_dict"])
     backbone = sam.build(image_size=1024, normalize="none")

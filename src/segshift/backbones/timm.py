@@ -9,6 +9,7 @@ The thesis's code departs from this in ways that entries called ``…_original``
 ``colours: bgr`` (DINOv2), ``final_norm: none`` (MAE), ``resize: area``.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
@@ -55,9 +56,9 @@ class Timm(Backbone):
         self.image_size = prepare.grid[0]
         self.prepare = prepare
 
+    @abstractmethod
     def _prune(self, net: nn.Module, last: int) -> None:
         """Drop all that the maps up to ``last`` do not need."""
-        raise NotImplementedError
 
     def load(self, state: dict[str, Any]) -> None:
         """Load weights, see ``load`` of this module."""

@@ -1,5 +1,7 @@
 """What the heads H-SAM and HQ-H-SAM share: stage 2, noise, losses and prediction."""
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -36,9 +38,9 @@ class TwoStages(SAMHead):
         self.classes = decoder.num_mask_tokens - 1
         self.noise = noise
 
+    @abstractmethod
     def first(self, image: Tensor, positions: Tensor, dense: Tensor, maps: list[Tensor]) -> FirstStage:
         """Stage 1 on the image embedding."""
-        raise NotImplementedError
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps -> logits of stage 1 and stage 2, both (B, classes, 16h, 16w)."""
