@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from scipy import stats
 
 from segshift import grid as grids
 from segshift.errors import SegShiftError
-from segshift.grid import Model, Score
 from segshift.paths import Results
 from segshift.stages import tabulate_file
 from segshift.statistics.friedman import friedman
@@ -22,16 +20,9 @@ from segshift.tables import asked, bearing_text, diagram, files, making, runs
 from segshift.tables.asked import Tracked
 from segshift.tables.bearing import TIED
 from segshift.tables.bearing_notes import UNKNOWN
-from segshift.tables.table import Evidence, Number, Row, Volume
+from segshift.tables.table import Number, Row
 
 ROOT = Path(__file__).parents[2]
-DATA = {
-    "module": "hdf5_stack",
-    "files": {"train": "a.h5", "validation": "b.h5", "test": "c.h5"},
-    "modality": "T1",
-    "plane": "axial",
-    "anatomy": "brain",
-}
 BACKBONES = ("a", "b", "c", "d", "e", "f")
 LEADS = dict(zip(BACKBONES, (70.0, 69.5, 69.0, 68.5, 68.0, 40.0), strict=True))
 TABLE = {
@@ -43,64 +34,34 @@ TABLE = {
 
 
 @pytest.fixture
-def grid(tmp_path):
+def grid(tmp_path, two_datasets):
     """A function to a grid of six backbones on two datasets, with entries of its own."""
 
-    def make(seeds=(0,), table=TABLE, **more):  # more: keys of the datasets
-        content = {
-            "project": {"seeds": list(seeds)},
-            "anatomies": {"brain": {"classes": ["0", "1"]}},
-            "datasets": {"one": DATA | more, "two": DATA | more},
-            "backbones": {name: {"module": "unet", "image_size": 32} for name in BACKBONES},
-            "tunings": {"full": {"module": "full"}},
-            "heads": {"own": {"module": "own"}},
-            "adaptations": {},
-            "weights": {},
-            "training": [{"use": {"learning_rate": 0.01, "epochs": 1, "batch_size": 2}}],
-            "experiments": {
-                "x": {
-                    "title": "X",
-                    "grid": {
-                        "source": ["one"],
-                        "backbone": list(BACKBONES),
-                        "tuning": ["full"],
-                        "head": ["own"],
-                    },
-                }
-            },
-            "labels": {},
-            "tables": {"t": table},
-        }
-        for name, part in content.items():
-            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(part, sort_keys=False))
-        return grids.read(tmp_path)
+    def make(seeds=(0,), table=TABLE, **data):
+        return grids.read(two_datasets(tmp_path, BACKBONES, seeds, data=data, tables={"t": table}))
 
     return make
 
 
-def tracked(seeds=(0,), n=12, noise=1.0, volumes=True):
-    """Dice (backbones, seeds, targets, patients) and what is known of it."""
-    generator = np.random.default_rng(4)
-    patient = generator.normal(0, 6, (2, n))
-    values = np.array([LEADS[name] for name in BACKBONES])[:, None, None, None] + patient
-    values = values + generator.normal(0, noise, (6, len(seeds), 1, 1))
-    values = values + generator.normal(0, noise, (6, len(seeds), 2, n))
-    found = {}
-    for i, name in enumerate(BACKBONES):
-        for s, seed in enumerate(seeds):
-            for t, target in enumerate(("one", "two")):
-                model = Model("one", name, "full", "own", seed)
-                own = tuple(Volume(f"v{p}", f"p{p}", float(x)) for p, x in enumerate(values[i, s, t]))
-                dice = math.fsum(one.dice for one in own) / n
-                found[Score(model, target)] = Evidence(model.path, target, dice, own if volumes else ())
-    return values, Tracked(found, {}, {})
+@pytest.fixture
+def tracked(evidence):
+    def draw(seeds=(0,), n=12, noise=1.0, volumes=True):
+        """Dice (backbones, seeds, targets, patients) and what is known of it."""
+        generator = np.random.default_rng(4)
+        patient = generator.normal(0, 6, (2, n))
+        values = np.array([LEADS[name] for name in BACKBONES])[:, None, None, None] + patient
+        values = values + generator.normal(0, noise, (6, len(seeds), 1, 1))
+        values = values + generator.normal(0, noise, (6, len(seeds), 2, n))
+        return values, evidence(values, BACKBONES, seeds, volumes)
+
+    return draw
 
 
 def build(made, known, name="t"):
     return making.build(made, name, asked.of_grid(made, ["x"]), known)
 
 
-def test_an_interval_is_that_of_the_formula_by_hand(grid):
+def test_an_interval_is_that_of_the_formula_by_hand(grid, tracked):
     values, known = tracked((0, 1, 2))
     table = build(grid((0, 1, 2)), known)
     for name, cell in zip(table.column("backbone"), table.column("ov"), strict=True):
@@ -114,7 +75,7 @@ def test_an_interval_is_that_of_the_formula_by_hand(grid):
     assert any("About this method" in remark for remark in table.remarks)
 
 
-def test_datasets_that_share_patients_are_one_group(grid):
+def test_datasets_that_share_patients_are_one_group(grid, tracked):
     values, known = tracked()
     cell = build(grid(patients="people"), known).column("ov")[0]
     own = values[0, 0].mean(axis=0)
@@ -122,7 +83,7 @@ def test_datasets_that_share_patients_are_one_group(grid):
     assert (cell.low, cell.high) == pytest.approx((cell.value - half, cell.value + half))
 
 
-def test_the_clearly_worse_row_falls_out_and_the_others_are_marked(grid):
+def test_the_clearly_worse_row_falls_out_and_the_others_are_marked(grid, tracked):
     table = build(grid(), tracked()[1])
     marked = {
         name: TIED in row.notes.get("ov", ())
@@ -141,7 +102,7 @@ def test_the_clearly_worse_row_falls_out_and_the_others_are_marked(grid):
     assert any("80 % power" in remark for remark in table.remarks)
 
 
-def test_more_noise_widens_margins_and_more_seeds_say_how_many_are_needed(grid):
+def test_more_noise_widens_margins_and_more_seeds_say_how_many_are_needed(grid, tracked):
     quiet, loud = (build(grid((0, 1, 2)), tracked((0, 1, 2), noise=n)[1]) for n in (0.5, 5.0))
 
     def tied(table):
@@ -151,7 +112,7 @@ def test_more_noise_widens_margins_and_more_seeds_say_how_many_are_needed(grid):
     assert any("Seeds needed to tell rank 1 from rank 2" in remark for remark in quiet.remarks)
 
 
-def test_every_format_shows_intervals_and_spans(grid):
+def test_every_format_shows_intervals_and_spans(grid, tracked):
     table = build(grid(), tracked(noise=5.0)[1])
     texts = files.texts(table, None, {})
     best = table.column("ov")[0]
@@ -170,7 +131,7 @@ def test_every_format_shows_intervals_and_spans(grid):
     assert {pair["surely_better"] for pair in pairs if "f" in pair["other"].split("/")[0]} == {"true"}
 
 
-def test_the_paragraph_is_true_of_the_numbers(grid):
+def test_the_paragraph_is_true_of_the_numbers(grid, tracked):
     for noise in (0.2, 5.0):
         table = build(grid((0, 1, 2)), tracked((0, 1, 2), noise=noise)[1])
         text = table.beside["txt"]
@@ -196,14 +157,14 @@ def test_names_of_a_paragraph_cannot_be_read_as_a_list(grid):
     assert bearing_text._name(row, ["backbone", "tuning", "head"], made) == "a (full, its own)"
 
 
-def test_differences_to_the_best_have_intervals_from_the_bootstrap(grid):
+def test_differences_to_the_best_have_intervals_from_the_bootstrap(grid, tracked):
     table = build(grid(), tracked()[1])
     first, *others = table.column("dg_diff_pct")
     assert first.value == 0 and first.low is None
     assert all(one.low < one.value < one.high for one in others)
 
 
-def test_a_failed_run_is_named_and_stays(grid):
+def test_a_failed_run_is_named_and_stays(grid, tracked):
     _, known = tracked()
     table = build(grid(), known)
     last = table.rows[-1]
@@ -216,7 +177,7 @@ def test_a_failed_run_is_named_and_stays(grid):
     assert isinstance(last.cells[-1], Number) and last.cells[-1].value is not None
 
 
-def test_an_experiment_s_own_table_has_them_unless_patients_are_not_known(grid):
+def test_an_experiment_s_own_table_has_them_unless_patients_are_not_known(grid, tracked):
     made = grid()
     with_patients = build(made, tracked()[1], "x")
     without = build(made, tracked(volumes=False)[1], "x")
@@ -225,7 +186,7 @@ def test_an_experiment_s_own_table_has_them_unless_patients_are_not_known(grid):
     assert not any("Intervals" in remark for remark in without.remarks)
 
 
-def test_a_plain_file_leaves_intervals_out_and_says_the_seeds_part(grid):
+def test_a_plain_file_leaves_intervals_out_and_says_the_seeds_part(grid, tracked):
     one = build(grid(), tracked(volumes=False)[1])
     assert UNKNOWN in one.remarks
     values, known = tracked((0, 1), volumes=False)
@@ -236,7 +197,7 @@ def test_a_plain_file_leaves_intervals_out_and_says_the_seeds_part(grid):
     assert two.spread
 
 
-def test_one_patient_of_a_dataset_leaves_intervals_out(grid):
+def test_one_patient_of_a_dataset_leaves_intervals_out(grid, tracked):
     _, known = tracked()
     scores = {
         score: replace(one, volumes=one.volumes[:1], dice=one.volumes[0].dice)
@@ -251,7 +212,7 @@ def test_one_patient_of_a_dataset_leaves_intervals_out(grid):
     assert table.column("ds")[0].low is not None  # that column is of the other dataset alone
 
 
-def test_a_missing_row_takes_no_part(grid):
+def test_a_missing_row_takes_no_part(grid, tracked):
     made = grid()
     _, known = tracked()
     scores = {score: one for score, one in known.scores.items() if score.model.backbone != "b"}
@@ -261,7 +222,7 @@ def test_a_missing_row_takes_no_part(grid):
     assert max(one.high for one in spans.values() if one.value) == 5
 
 
-def test_what_a_rule_costs_with_its_interval(grid):
+def test_what_a_rule_costs_with_its_interval(grid, tracked):
     entry = {
         "kind": "selection",
         "title": "Choice",
@@ -293,7 +254,7 @@ def test_what_a_rule_costs_with_its_interval(grid):
     assert any("take the choices as given" in remark for remark in table.remarks)
 
 
-def test_the_loss_has_an_interval_and_latex_knows_every_sign(grid):
+def test_the_loss_has_an_interval_and_latex_knows_every_sign(grid, tracked):
     columns = ["backbone", "ds", "domain_shift", "dom_shift_loss_pct", "ov"]
     values, known = tracked()
     table = build(grid(table=TABLE | {"columns": columns}), known)

@@ -3,30 +3,18 @@
 import csv
 import io
 import itertools
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 from scipy import stats
 
 from segshift import grid as grids
 from segshift.errors import SegShiftError
-from segshift.grid import Model, Score
 from segshift.statistics.sample import Cell
 from segshift.tables import asked, files, making
-from segshift.tables.asked import Tracked
 from segshift.tables.samples import patient_differences
-from segshift.tables.table import Evidence, Volume
 
-DATA = {
-    "module": "hdf5_stack",
-    "files": {"train": "a.h5", "validation": "b.h5", "test": "c.h5"},
-    "modality": "T1",
-    "plane": "axial",
-    "anatomy": "brain",
-}
 LEADS = {"a": 70.0, "b": 69.0, "c": 50.0}
 ENTRY = {
     "title": "Backbones",
@@ -38,55 +26,25 @@ SEEDS, PATIENTS = (0, 1), 4  # of each of two datasets: 2 ** 8 swaps
 
 
 @pytest.fixture
-def grid(tmp_path):
-    def make(table=ENTRY, experiment=True, **more):
-        content = {
-            "project": {"seeds": list(SEEDS)},
-            "anatomies": {"brain": {"classes": ["0", "1"]}},
-            "datasets": {"one": DATA | more, "two": DATA | more},
-            "backbones": {name: {"module": "unet", "image_size": 32} for name in LEADS},
-            "tunings": {"full": {"module": "full"}},
-            "heads": {"own": {"module": "own"}},
-            "adaptations": {},
-            "weights": {},
-            "training": [{"use": {"learning_rate": 0.01, "epochs": 1, "batch_size": 2}}],
-            "experiments": {
-                "x": {
-                    "title": "X",
-                    "statistics": experiment,
-                    "grid": {
-                        "source": ["one"],
-                        "backbone": list(LEADS),
-                        "tuning": ["full"],
-                        "head": ["own"],
-                    },
-                }
-            },
-            "labels": {},
-            "tables": {"t": table},
-        }
-        for name, part in content.items():
-            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(part, sort_keys=False))
-        return grids.read(tmp_path)
+def grid(tmp_path, two_datasets):
+    def make(table=ENTRY, experiment=True, **data):
+        more = {"data": data, "experiment": {"statistics": experiment}, "tables": {"t": table}}
+        return grids.read(two_datasets(tmp_path, LEADS, SEEDS, **more))
 
     return make
 
 
-def tracked(volumes=True):
-    """Dice (backbone, seed, target, patient), and what is known of it."""
-    generator = np.random.default_rng(1)
-    values = np.array(list(LEADS.values()))[:, None, None, None]
-    values = values + generator.normal(0, 6, (2, PATIENTS))
-    values = values + generator.normal(0, 2, (3, len(SEEDS), 2, PATIENTS))
-    found = {}
-    for (i, name), (s, seed), (t, target) in itertools.product(
-        enumerate(LEADS), enumerate(SEEDS), enumerate(("one", "two"))
-    ):
-        model = Model("one", name, "full", "own", seed)
-        own = tuple(Volume(f"v{p}", f"p{p}", float(x)) for p, x in enumerate(values[i, s, t]))
-        mean = math.fsum(one.dice for one in own) / PATIENTS
-        found[Score(model, target)] = Evidence(model.path, target, mean, own if volumes else ())
-    return values, Tracked(found, {}, {})
+@pytest.fixture
+def tracked(evidence):
+    def draw(volumes=True):
+        """Dice (backbone, seed, target, patient), and what is known of it."""
+        generator = np.random.default_rng(1)
+        values = np.array(list(LEADS.values()))[:, None, None, None]
+        values = values + generator.normal(0, 6, (2, PATIENTS))
+        values = values + generator.normal(0, 2, (3, len(SEEDS), 2, PATIENTS))
+        return values, evidence(values, LEADS, SEEDS, volumes)
+
+    return draw
 
 
 def build(made, known, name="t"):
@@ -106,7 +64,7 @@ def enumerated(one, other):
     return np.mean(reached)
 
 
-def test_they_are_those_of_enumeration_and_of_scipy(grid):
+def test_they_are_those_of_enumeration_and_of_scipy(grid, tracked):
     values, known = tracked()
     table = build(grid(), known)
     best = table.column("backbone")[0]
@@ -133,14 +91,14 @@ def _lines(table):
     return csv.DictReader(io.StringIO(table.beside["p_values.csv"]))
 
 
-def test_datasets_of_the_same_patients_swap_together(grid):
+def test_datasets_of_the_same_patients_swap_together(grid, tracked):
     _, known = tracked()
     apart, together = (build(grid(**more), known) for more in ({}, {"patients": "pool"}))
     assert {line["swaps"] for line in _lines(apart)} == {"256"}
     assert {line["swaps"] for line in _lines(together)} == {"16"}
 
 
-def test_every_format_has_them_with_their_footnote(grid):
+def test_every_format_has_them_with_their_footnote(grid, tracked):
     table = build(grid(), tracked()[1])
     texts = files.texts(table, None, {})
     (line, *_) = list(csv.DictReader(io.StringIO(texts["csv"])))[1:]
@@ -152,7 +110,7 @@ def test_every_format_has_them_with_their_footnote(grid):
     assert smallest == pytest.approx(2 / 256) and f"{smallest:.3f}" in texts["md"]
 
 
-def test_a_row_of_other_targets_than_the_best_has_none(grid):
+def test_a_row_of_other_targets_than_the_best_has_none(grid, tracked):
     made = grid()
     ones = [
         replace(one, left_out="seen") if (one.model.backbone, one.target) == ("c", "two") else one
@@ -165,7 +123,7 @@ def test_a_row_of_other_targets_than_the_best_has_none(grid):
     assert "A row of other sources or targets than the best has none" in table.remarks[-1]
 
 
-def test_nothing_is_there_unless_it_is_asked_for(grid):
+def test_nothing_is_there_unless_it_is_asked_for(grid, tracked):
     for entry in (ENTRY | {"statistics": True}, ENTRY | {"statistics": False}):
         table = build(grid(entry), tracked()[1])
         assert not {"p", "p_wilcoxon"} & {column.key for column in table.columns}
@@ -176,7 +134,7 @@ def test_nothing_is_there_unless_it_is_asked_for(grid):
         grid(ENTRY | {"statistics": {"p_value": True}})
 
 
-def test_an_experiment_may_ask_too(grid):
+def test_an_experiment_may_ask_too(grid, tracked):
     known = tracked()[1]
     made = grid(experiment={"p_values": True})
     assert "p" in {column.key for column in build(made, known, "x").columns}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from scipy import stats
 
 from segshift import cli, scores
@@ -14,47 +13,16 @@ from segshift.stages import compare
 from segshift.tables import paired, paired_text
 
 ROOT = Path(__file__).parents[2]
-DATA = {
-    "module": "hdf5_stack",
-    "files": {"train": "a.h5", "validation": "b.h5", "test": "c.h5"},
-    "modality": "T1",
-    "plane": "axial",
-    "anatomy": "brain",
-}
 PATIENTS, CLASSES = 6, ("ventricles", "cortex")
 ROW_A, ROW_B = "good/full/own", "plain/full/own"
 
 
 @pytest.fixture
-def made(tmp_path):
+def made(tmp_path, two_datasets):
     """Config, results, and their Dice (backbone, seed, target, patient), also with classes behind."""
-    content = {
-        "project": {"seeds": [0, 1, 2]},
-        "anatomies": {"brain": {"classes": ["background", *CLASSES]}},
-        "datasets": {"one": DATA, "two": DATA},
-        "backbones": {name: {"module": "unet", "image_size": 32} for name in ("good", "plain")},
-        "tunings": {"full": {"module": "full"}},
-        "heads": {"own": {"module": "own"}},
-        "adaptations": {},
-        "weights": {},
-        "training": [{"use": {"learning_rate": 0.01, "epochs": 1, "batch_size": 2}}],
-        "experiments": {
-            "x": {
-                "title": "X",
-                "grid": {
-                    "source": ["one"],
-                    "backbone": ["good", "plain"],
-                    "tuning": ["full"],
-                    "head": ["own"],
-                },
-            }
-        },
-        "labels": {"backbone": {"good": "Good net", "plain": "Plain net"}},
-    }
-    config = tmp_path / "config"
-    config.mkdir()
-    for name, part in content.items():
-        (config / f"{name}.yaml").write_text(yaml.safe_dump(part, sort_keys=False))
+    labels = {"backbone": {"good": "Good net", "plain": "Plain net"}}
+    classes = ("background", *CLASSES)
+    config = two_datasets(tmp_path / "config", ("good", "plain"), (0, 1, 2), classes, labels=labels)
     generator = np.random.default_rng(0)
     values = (
         70 + generator.normal(0, 8, (1, 1, 2, PATIENTS, 1)) + generator.normal(0, 1, (2, 3, 2, PATIENTS, 2))
