@@ -26,6 +26,9 @@ def test_the_predicted_class_is_the_first_of_most_weight(classes):
     assert np.array_equal(found.numpy(), logits.argmax(1))
     half = torch.from_numpy(logits).to(torch.bfloat16)
     assert torch.equal(metrics.prediction(half), found)
+    broken = half.clone()
+    broken[:, classes // 2] = float("nan")  # of a model that diverged
+    assert torch.equal(metrics.prediction(broken), broken.argmax(1))
 
 
 def test_confusion_by_brute_force(masks):

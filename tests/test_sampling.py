@@ -53,6 +53,11 @@ def test_uniform_favours_no_place():
     assert chisquare(first).pvalue > 1e-3
 
 
+def test_class_count_needs_a_slice_that_shows_something():
+    with pytest.raises(SegShiftError, match="no slice shows a class with more than 4 pixels; lower"):
+        sampling.order("class_count", np.zeros((3, 2), np.int64), 6, seed=0, epoch=0)
+
+
 def test_class_count_draws_by_the_number_of_classes():
     """Of the six slices 2, 2, 3, 1, 3 and 1 classes show more than four pixels."""
     orders = [sampling.order("class_count", COUNTS, 6, seed=0, epoch=epoch) for epoch in range(1000)]

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -129,3 +130,24 @@ def test_a_journal_needs_neither_torch_nor_mlflow():
     heavy = {"torch", "mlflow", "numpy", "pydantic"}
     code = f"import sys, segshift.tracking; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_disk_that_is_full_for_a_while_leaves_no_half_line(tmp_path, monkeypatch):
+    journal = tracking.Journal(tmp_path)
+    journal.start("first", {}, {})
+    real, calls = os.write, []
+
+    def write(descriptor, line):
+        calls.append(line)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, line[:9])
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space left"):
+        journal.log(1, {"train/loss": 1.0})
+    assert len(calls) == 2
+    monkeypatch.undo()
+    journal.end("FAILED", "no space")
+    (attempt,) = tracking.read(tmp_path)
+    assert (attempt.status, attempt.error, attempt.points) == ("FAILED", "no space", [])

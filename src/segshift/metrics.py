@@ -14,8 +14,8 @@ from torch import Tensor
 def prediction(logits: Tensor) -> Tensor:
     """The class of most weight, the first of equal ones: (B, classes, H, W) to (B, H, W) int64.
 
-    What ``argmax`` says. On a CPU a running maximum, class by class and slice by slice, takes a twentieth of
-    its time: each step goes along a plane of memory.
+    What ``argmax`` says, also of NaN. On a CPU a running maximum, class by class and slice by slice, takes a
+    twentieth of its time: each step goes along a plane of memory.
     """
     if logits.device.type != "cpu" or logits.shape[1] > 256:  # of a byte
         return logits.argmax(1)
@@ -30,7 +30,7 @@ def _first_most(planes: Tensor) -> Tensor:
         torch.maximum(most, plane, out=most)
         # numbers rise, so the largest that was more than all before it is the place of the most
         torch.maximum(which, more.view(torch.uint8).mul_(number), out=which)
-    return which
+    return planes.argmax(0).to(torch.uint8) if most.isnan().any() else which
 
 
 def confusion(prediction: Tensor, labels: Tensor, classes: int) -> Tensor:

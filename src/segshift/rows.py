@@ -15,6 +15,8 @@ SHARED = (
     *("epochs", "batch_size", "accumulate", "sampling", "sampling_temperature", "sampling_pixels", "augment"),
     *("precision", "compile", "channels_last", "cpu_threads", "cache_features", "cache_limit"),
 )
+#: How often a workflow tries a row; the last time it leaves all to jobs of their own.
+TRIES = 4
 SECTIONS = ("source", "target", "classes", "backbone", "tuning", "adaptation")
 
 
@@ -34,37 +36,29 @@ def key(settings: dict[str, Any]) -> str | None:
     Args:
         settings: of a cell.
     """
-    if settings["tuning"]["module"] != "frozen":
-        return None
-    backbone, training = settings["backbone"], settings["training"]
-    common = {name: settings.get(name) for name in SECTIONS}
-    common["training"] = {name: shared(training, name) for name in SHARED}
-    common["sampling seed"] = sampling_seed(settings)
-    common["backbone"] = [backbone, settings["weights"].get(backbone.get("weights"))]
-    if drawn_by_seed(settings):
-        common["seed"] = settings["seed"]
-    return digest(common)
+    return digest(_common(settings)) if settings["tuning"]["module"] == "frozen" else None
+
+
+def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """In what two cells differ that one pass cannot serve; None where there is nothing."""
+    theirs = _common(other)
+    return next((name for name, value in _common(one).items() if value != theirs.get(name)), None)
+
+
+def _common(settings: dict[str, Any]) -> dict[str, Any]:
+    """All that models of a row must have in common, by the names that sentences give it."""
+    found = {name: settings.get(name) for name in SECTIONS}
+    found |= {name: shared(settings["training"], name) for name in SHARED}
+    name = settings["backbone"].get("weights")
+    found[f"weights {name}"] = settings["weights"].get(name)
+    found["seed"] = [sampling_seed(settings), settings["seed"] if drawn_by_seed(settings) else None]
+    return found
 
 
 def drawn_by_seed(settings: dict[str, Any]) -> bool:
     """True if the frozen backbone itself is random, by the cell's own seed."""
     backbone = settings["backbone"]
     return backbone.get("weights") is None and backbone.get("init_seed") is None
-
-
-def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """In what two cells differ that one pass cannot serve; None where there is nothing."""
-    for name in SECTIONS:
-        if one.get(name) != other.get(name):
-            return name
-    for name in SHARED:
-        if shared(one["training"], name) != shared(other["training"], name):
-            return name
-    name = one["backbone"].get("weights")
-    if one["weights"].get(name) != other["weights"].get(name):
-        return f"weights {name}"
-    drawn = sampling_seed(one) != sampling_seed(other)
-    return "seed" if drawn or (drawn_by_seed(one) and one["seed"] != other["seed"]) else None
 
 
 def chunks(cells: list[Any], heads: int) -> Iterable[list[Any]]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from segshift.errors import SegShiftError
+
 
 def key(*parts: object) -> int:
     """A 63-bit number from anything that has a ``repr``; the same on every machine."""
@@ -61,6 +63,11 @@ def class_count(counts: np.ndarray, draws: int, seed: int, epoch: int, minimum: 
     """Indices of an epoch: each draw takes a slice with a chance proportional to its number of classes, of
     which it shows more than ``minimum`` pixels. The thesis's code does so where it means ``rare_class``."""
     shown = (counts > minimum).sum(1)
+    if not shown.any():
+        raise SegShiftError(
+            f"sampling: class_count: no slice shows a class with more than {minimum} pixels; lower "
+            "sampling_pixels"
+        )
     return generator(seed, "order", epoch).choice(len(counts), size=draws, p=shown / shown.sum())
 
 

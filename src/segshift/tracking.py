@@ -71,8 +71,13 @@ class Journal:
 
     def _append(self, event: str, **fields: Any) -> None:
         line = (json.dumps({"time": now(), "event": event, **fields}) + "\n").encode()
-        while line:  # one write, unless the disk is nearly full: then the second raises
-            line = line[os.write(self._descriptor, line) :]
+        whole = os.fstat(self._descriptor).st_size
+        try:
+            while line:  # one write, unless the disk is nearly full: then the second raises
+                line = line[os.write(self._descriptor, line) :]
+        except OSError:
+            os.ftruncate(self._descriptor, whole)  # the next line would make one that nobody can read
+            raise
 
 
 @dataclass(frozen=True)

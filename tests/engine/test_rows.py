@@ -2,17 +2,19 @@
 
 import json
 import time
-from types import SimpleNamespace
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from tests.engine.conftest import UNET, Fault
 
-from segshift import tracking
+from segshift import rows, tracking
 from segshift.cell import Cell
 from segshift.errors import SegShiftError
 from segshift.lock import CellLock
 from segshift.stages import row, train
+from segshift.training import Training
 
 MODULES = {
     "linear": {},
@@ -316,9 +318,73 @@ def test_a_row_that_cannot_begin_leaves_all(heads):
     assert "each is left to a job of its own" in heads.log()
 
 
-@pytest.mark.parametrize(("deaths", "most"), [(0, 4), (1, 4), (2, 1), (3, 1), (9, 1)])
-def test_a_row_that_dies_without_a_word_becomes_smaller(heads, deaths, most):
-    for number in range(deaths):
+@pytest.mark.parametrize(("deaths", "most"), [(0, 4), (1, 4), (2, 1)])
+def test_a_row_that_dies_without_a_word_becomes_smaller(deaths, most):
+    assert row._at_once([0, deaths, 0, 0, 0], 4) == most
+
+
+def test_a_model_that_died_thrice_without_a_word_is_left_and_the_others_go_on(heads, alone):
+    for number in range(3):
         tracking.Journal(heads.folder(SECOND)).start(str(number), {}, {})
-    group = [SimpleNamespace(folder=heads.folder(cell)) for cell in HEADS]
-    assert row._at_once(group, 4) == most
+    journal = tracking.Journal(heads.folder(HEADS[3]))
+    journal.event("no such event", time="never")
+    (heads.folder(HEADS[3]) / "journal" / "001.jsonl").write_text("half a li{\n")
+    assert heads.fork(["train", *HEADS[:4], "--row", wanted(heads, *HEADS[:4])]) == 0, heads.log()
+    assert_as_alone(heads, alone, [FIRST, HEADS[2]])
+    assert f"{SECOND}: 3 attempts ended without a word" in heads.log()
+    assert "line 1 is no journal line" in heads.log()
+    assert not (heads.folder(SECOND) / "model.ckpt").exists()
+
+
+def test_a_row_that_always_dies_keeps_no_model_from_being_trained(heads):
+    """Killed before anybody has a journal that could tell; a workflow's last try leaves all."""
+    words = ["train", *HEADS[:3], "--row", wanted(heads, *HEADS[:3])]
+    for attempt in range(1, rows.TRIES):
+        assert heads.fork([*words, "--attempt", str(attempt)], Fault(train, "_share", 1)) == -9
+    assert heads.fork([*words, "--attempt", str(rows.TRIES)], Fault(train, "_share", 1)) == 0
+    assert "each is left to a job of its own" in heads.log()
+
+
+def test_a_mistake_of_ours_is_seen(heads, monkeypatch, capsys):
+    monkeypatch.setattr(Training, "_maps", lambda *_: None.nothing)
+    assert row.run(HEADS[:2], Path(wanted(heads, *HEADS[:2])), str(heads.root), "cpu") == 0
+    assert "Traceback" in (said := capsys.readouterr().out) and "AttributeError" in said
+    assert "AttributeError" in (heads.folder(SECOND) / "row.log").read_text()
+
+
+def test_one_that_cannot_be_saved_or_put_in_place_ends_alone(heads, alone, monkeypatch):
+    for name, cell in (("save", FIRST), ("finish", SECOND)):
+        real = getattr(Cell, name)
+
+        def full(self, *words, real=real, cell=cell):
+            if self.settings["cell"] == cell:
+                raise SegShiftError(f"{cell} cannot be written: No space left on device")
+            return real(self, *words)
+
+        monkeypatch.setattr(Cell, name, full)
+    with pytest.raises(SegShiftError, match="^2 of 3 failed"):
+        heads.fit(*HEADS[:3])
+    assert_as_alone(heads, alone, [HEADS[2]])
+    for cell in (FIRST, SECOND):
+        assert heads.statuses(cell) == ["FAILED"]
+        assert "No space left" in (heads.folder(cell) / "row.log").read_text()
+
+
+def test_models_of_an_earlier_part_are_let_go_of(heads, monkeypatch):
+    real, alive, made = train.fit, [], []
+
+    def fit(part, *words):
+        alive.append(sum(one() is not None for one in made))
+        return real(part, *words)
+
+    build = train._cell
+
+    def cell(*words):
+        found = build(*words)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(train, "_cell", cell)
+    assert train.run(HEADS[:4], str(heads.root), "cpu", heads=2) == 0
+    assert alive == [0, 0] and len(made) == 4

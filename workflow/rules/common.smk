@@ -3,7 +3,7 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-from segshift import grid, lock, row_plan, site, slurm
+from segshift import grid, lock, row_plan, rows, site, slurm
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.tables import plan
@@ -48,10 +48,10 @@ if workflow.is_main_process and (LOCK := lock.take(RESULTS.root / ".lock")):
         slurm.wait(Path.cwd(), logger.info)
     grid.write_settings(GRID, RESULTS)
     grid.copy_config(CONFIG, RESULTS)
-    row_plan.write(
-        RESULTS, row_plan.make(GRID, RESULTS, SITE["row"]["heads"], grid.changed_data(GRID, RESULTS))
-    )
-CHANGED = grid.changed_data(GRID, RESULTS)
+    CHANGED = grid.changed_data(GRID, RESULTS)
+    row_plan.write(RESULTS, row_plan.make(GRID, RESULTS, SITE["row"]["heads"], CHANGED))
+else:
+    CHANGED = grid.changed_data(GRID, RESULTS)
 ROWS = row_plan.read(RESULTS)
 TABLES = [f"table_{name}" if name in GRID.config.tables else name for name in plan.names(GRID)]
 FORMATS = ["csv", "md", "tex", "html"]
@@ -104,6 +104,10 @@ def row(wildcards):
     """The marker of a row. An input whether there are rows or not, so that to switch them re-runs nothing."""
     one = model(wildcards)
     return ancient(str(row_plan.marker(RESULTS, one.path))) if row_plan.marked(GRID, one) else []
+
+
+def attempt_of(wildcards, attempt):
+    return attempt
 
 
 def data_of(row):

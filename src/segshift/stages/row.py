@@ -4,6 +4,8 @@ Of the cells, those that can share a pass are trained together; all else is left
 trains it, alone. So nothing that goes wrong here may end a workflow's other jobs.
 """
 
+import sys
+import traceback
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,8 @@ from segshift.paths import Results, locate
 from segshift.stages import train
 from segshift.stages.train import Todo
 
+GIVEN_UP = 3  # so many attempts without a last word, and a model is left to a job of its own
+
 
 def run(
     cells: list[str],
@@ -26,6 +30,7 @@ def run(
     workers: int = 0,
     adapt: bool = False,
     heads: int = 0,
+    attempt: int = 1,
 ) -> int:
     """Train what can be trained together.
 
@@ -37,6 +42,8 @@ def run(
         workers: processes that read slices.
         adapt: the cells are adaptations.
         heads: at most so many at once; 0: all.
+        attempt: how often the workflow has tried it, with this time; at the last time all is left, so that a
+            row which dies again and again, for whatever reason, keeps no model from being trained.
 
     Returns:
         0, also where something was left; ``train.RESUMABLE`` if a signal interrupted it.
@@ -44,6 +51,9 @@ def run(
     Raises:
         SegShiftError: there is no such file.
     """
+    if attempt >= rows.TRIES:
+        print(f"tried {attempt - 1} times without success; each is left to a job of its own", flush=True)
+        return 0
     try:
         asked = set(wanted.read_text().split())
     except FileNotFoundError:
@@ -55,18 +65,25 @@ def run(
     train.resumable_from_now_on()
     found = find_device(device)
     with ExitStack() as stack:
-        groups: dict[str, list[Todo]] = defaultdict(list)
+        groups: dict[str, list[tuple[Todo, int]]] = defaultdict(list)
         for results, path in located:
             try:
                 one = train.claim(stack, results, path, adapt, skip=True)
+                deaths = _deaths(one.folder) if one else 0
             except (SegShiftError, OSError) as error:
                 print(f"{error}; it is left to a job of its own", flush=True)
                 continue
-            if one and (key := rows.key(one.settings)):
-                groups[key].append(one)
+            if deaths >= GIVEN_UP:
+                print(
+                    f"{path}: {deaths} attempts ended without a word; a job of its own tries it", flush=True
+                )
+            elif one and (key := rows.key(one.settings)):
+                groups[key].append((one, deaths))
         for group in groups.values():
-            for part in rows.chunks(group, _at_once(group, heads)):
-                if len(part) > 1 and (code := _fit(part, located[0][0], found, workers)):
+            for part in rows.chunks([one for one, _ in group], _at_once([dead for _, dead in group], heads)):
+                code = _fit(part, located[0][0], found, workers) if len(part) > 1 else 0
+                train.release()
+                if code:
                     return code
     return 0
 
@@ -82,23 +99,32 @@ def _fit(part: list[Todo], results: Results, device: torch.device, workers: int)
         codes = (_fit(group, results, device, workers) for group in groups if len(group) > 1)
         return next((code for code in codes if code), 0)
     except Exception as error:
-        print(f"{type(error).__name__}: {error}; each is left to a job of its own", flush=True)
+        if not isinstance(error, SegShiftError):  # a mistake of ours must be seen, though nobody waits for it
+            traceback.print_exc(file=sys.stdout)
+        text = f"{type(error).__name__}: {error}; each is left to a job of its own"
+        print(text, flush=True)
+        for one in part:
+            with (one.folder / train.LOG).open("a") as log:
+                print(text, file=log)
         return 0
     for cell, sentence in failed.items():
         print(f"{cell}: {sentence}; it is left to a job of its own", flush=True)
     return code
 
 
-def _at_once(group: list[Todo], heads: int) -> int:
-    """How many at once: a row that died without a word twice may have been too large for the machine's
-    memory, so a quarter of it goes on, and after a third time each model alone."""
-    deaths = max(_deaths(one.folder) for one in group)
-    most = min(heads or len(group), len(group))
-    return {0: most, 1: most, 2: max(1, most // 4)}.get(deaths, 1)
+def _at_once(deaths: list[int], heads: int) -> int:
+    """How many at once of models whose last so many attempts died without a word: a row that did so twice may
+    have been too large for the machine's memory, so a quarter of it goes on."""
+    most = min(heads or len(deaths), len(deaths))
+    return max(1, most // 4) if max(deaths) == GIVEN_UP - 1 else most
 
 
 def _deaths(folder: Path) -> int:
-    """How many of a model's newest attempts, one after the other, have written no last word."""
+    """How many of a model's newest attempts, one after the other, have written no last word.
+
+    Raises:
+        SegShiftError: a journal cannot be read.
+    """
     number = 0
     for attempt in reversed(tracking.read(folder)):
         if attempt.status:

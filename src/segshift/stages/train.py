@@ -1,10 +1,12 @@
 """`segshift train CELL…`: train models, several at once where they share a frozen backbone; `adapt` is the
 same loop."""
 
+import gc
 import json
 import signal
 import sys
 import time
+import traceback
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,11 +72,20 @@ def run(
         todo = [one for one in found if one]
         same([one.settings for one in todo])
         for part in rows.chunks(todo, heads or len(todo)):
-            if code := fit(part, located[0][0], find_device(device), workers, failed):
+            code = fit(part, located[0][0], find_device(device), workers, failed)
+            release()
+            if code:
                 return code
     if failed:
         raise SegShiftError(f"{len(failed)} of {len(todo)} failed: {', '.join(failed)}")
     return 0
+
+
+def release() -> None:
+    """Let go of models that were trained: they refer to themselves, and would stay beside the next ones."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def resumable_from_now_on() -> None:
@@ -189,6 +200,8 @@ def fit(
         SegShiftError: what is wrong with the only one, or with all.
     """
     started = int(time.time() * 1000)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     first = todo[0].settings
     prepared = Prepared(results.data(first.get("target", first["source"])["dataset"]))
     torch.set_num_threads(first["training"].get("cpu_threads", 1))
@@ -209,12 +222,17 @@ def fit(
     more = {"started": started, "ended": int(time.time() * 1000), "versions": provenance.versions()}
     more |= provenance.machine(device) | provenance.peak_memory(device)
     if len(cells) > 1:
-        more["together"] = len(cells)  # peak memory is of all of them
+        more["together"] = len(cells)  # peak memory is of all of them, on a CPU of the whole process
     for cell in cells:
+        if not cell.failed:
+            try:
+                cell.finish(more)
+            except Exception as error:  # such as a full disk: the others are finished all the same
+                if len(cells) == 1:
+                    raise
+                cell.fail(error)
         if cell.failed:
             failed[cell.settings["cell"]] = cell.failed
-        else:
-            cell.finish(more)
     return 0
 
 
@@ -239,6 +257,8 @@ def _cells(todo: list[Todo], results: Results, device: torch.device, failed: dic
                 raise
             broken[one.settings["cell"]] = error
     if not cells:
+        for one in todo:
+            _tell(one, 0, broken[one.settings["cell"]], failed)
         raise next(iter(broken.values()))
     if len(cells) > 1 and not is_frozen(cells[0].model.backbone):  # an adaptation may have freed parts of it
         raise Apart(f"{cells[0].settings['cell']}: its backbone learns: train it apart", [])
@@ -262,11 +282,14 @@ def _others(together: int) -> str:
 
 def _tell(one: Todo, together: int, error: Exception | None, failed: dict[str, str]) -> None:
     """A cell's own log says with how many it is trained, or why it is not."""
-    text = f"{one.settings['cell']}: trained from one pass with {_others(together)}"
+    how = f"from one pass with {_others(together)}" if together > 1 else "alone, the others cannot be built"
+    text = f"{one.settings['cell']}: trained {how}"
     if error:
         text = f"segshift train: {error}"
         failed[one.settings["cell"]] = f"{type(error).__name__}: {error}"
         print(text, flush=True)
+        if not isinstance(error, SegShiftError):
+            traceback.print_exception(error, file=sys.stdout)
     with (one.folder / LOG).open("a") as log:
         print(text, file=log)
 
