@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ LEAST = 16  # bytes of a salt
 DATASET = ("dataset", "anatomy", "plane", "patients", "preprocess", "labels", "version")  # of source, target
 SETTINGS = ("cell", "classes", "backbone", "tuning", "head", "seed", "training", "weights", "adaptation")
 SETTINGS += ("external",)
-RECORD = ("cell", "parameters", "model", "settings", "code", "data", "files", "seed", "epochs", "best")
+# Not the digest of all settings: they hold the split and file patterns, of which it would confirm a guess.
+RECORD = ("cell", "parameters", "model", "code", "data", "files", "seed", "epochs", "best")
 RECORD += ("budget", "collapsed", "guard", "device_seconds", "origin")
 
 
@@ -37,22 +39,22 @@ def secret(results: Results, file: Path | None) -> bytes:
     Raises:
         SegShiftError: the file is not there, or shorter than 16 bytes.
     """
-    if file is not None:
-        try:
-            found = file.read_bytes().strip()
-        except OSError as error:
-            raise SegShiftError(f"the salt {file} cannot be read: {error.strerror}") from None
-        if len(found) < LEAST:
-            raise SegShiftError(f"the salt {file} has {len(found)} bytes; {LEAST} are the least")
-        return found
     own = results.root / ".salt"
-    if not own.exists():
+    if file is None and not own.exists():
         own.parent.mkdir(parents=True, exist_ok=True)
         part = own.with_name(f".salt.{os.getpid()}.part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(secrets.token_hex(32))
-        part.replace(own)
-    return own.read_bytes().strip()
+        with suppress(FileExistsError):  # of two that begin at once one makes it
+            os.link(part, own)
+        part.unlink()
+    try:
+        found = (file or own).read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise SegShiftError(f"the salt {file} cannot be read: {error.strerror}") from None
+    if len(found) < LEAST:
+        raise SegShiftError(f"the salt {file or own} has {len(found)} bytes; {LEAST} are the least")
+    return found
 
 
 def hashed(salt: bytes, *words: str) -> str:
@@ -105,7 +107,9 @@ def read(folder: Path) -> dict[str, Any]:
     file = folder / "export.json"
     try:
         content = json.loads(file.read_text())
-        content["format"], content["salt"], content["pools"]
+        content["format"], content["salt"]
+        if not isinstance(content["pools"], dict):
+            raise ValueError("pools are no object")
     except FileNotFoundError:
         raise SegShiftError(f"{folder} holds no export.json; segshift export-scores writes it") from None
     except (ValueError, KeyError, TypeError) as error:

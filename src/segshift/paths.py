@@ -1,5 +1,8 @@
 """Where every file lies below ``results/``. Nothing else builds such a path."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segshift.errors import SegShiftError
@@ -58,6 +61,37 @@ class Results:
     @property
     def report(self) -> Path:
         return self.root / "report.html"
+
+
+def write(file: Path, text: str) -> None:
+    """Write by rename: a reader sees the old file or the new one."""
+    part = file.with_name(f"{file.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_text(text)
+    part.replace(file)
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name when it is complete, and goes if something goes wrong.
+
+    Raises:
+        SegShiftError: there is something of that name.
+    """
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SegShiftError(f"{folder} is there already; name another folder, or remove it")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.rmdir()
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def locate(cell: str | Path, root: str | Path = "results") -> tuple[Results, str]:

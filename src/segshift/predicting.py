@@ -87,7 +87,7 @@ class Predictor:
         (checkpoint,) = inference.load(folder, settings, results, self.device, ["model"])
         self.digests[path] = checkpoint.digest
         data, model = settings.get("target", settings["source"]), checkpoint.model
-        own = [step for step in data["preprocess"] if _name(step) in SCALES]
+        own = [name for name, _ in map(steps.parse, data["preprocess"]) if name in SCALES]
         if self.scale and own:
             raise SegShiftError(
                 f"--scale: {data['dataset']}, from which {path} learned, has {own[0]} of its own"
@@ -170,11 +170,6 @@ class Predictor:
         except SegShiftError as error:
             raise SegShiftError(f"{file}: {error}") from None
         return canvas, grid
-
-
-def _name(step: Any) -> str:
-    """Of an entry of ``preprocess``: a name, or a name with parameters."""
-    return step if isinstance(step, str) else next(iter(step))
 
 
 def _prepared(

@@ -93,7 +93,12 @@ class Reading:
         if record is None or summary is None:
             return False
         mine = record.get("model")
-        return mine is None or all(own == mine for own in summary.models)
+        return not self._scored_before(model) and (mine is None or all(own == mine for own in summary.models))
+
+    def _scored_before(self, model: Model) -> list[str]:
+        """Of another tool's model: datasets that are others than when its masks were scored."""
+        record = self._records[model] if model.external else None
+        return tracking.scored_before(record, self.results) if isinstance(record, dict) else []
 
     def _is_outdated(self, model: Model) -> bool:
         """True if a finished model was made by other code than today's: see ``settings.outdated``."""
@@ -108,6 +113,8 @@ class Reading:
 
     def _failure(self, model: Model) -> str:
         """The last word of a model without scores: of its journal or log, else of what it is made from."""
+        if changed := self._scored_before(model):
+            return f"its masks were scored before {', '.join(changed)} changed: segshift score"
         if model.external:
             return "its masks are not scored yet: segshift score"
         folder = self._folder(model)

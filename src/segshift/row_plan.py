@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from segshift import rows
 from segshift.grid import Grid, Model
 from segshift.paths import Results
+from segshift.paths import write as put
 from segshift.settings import digest, read_settings
 
 
@@ -128,7 +129,7 @@ def _mark(file: Path, there: bool) -> None:
 
 def write(results: Results, planned: dict[str, Row]) -> None:
     """Remember the rows."""
-    _write(results.rows / "planned.json", json.dumps(planned, indent=1))
+    put(results.rows / "planned.json", json.dumps(planned, indent=1))
 
 
 def read(results: Results) -> dict[str, Row]:
@@ -142,11 +143,4 @@ def read(results: Results) -> dict[str, Row]:
 
 def want(results: Results, paths: Iterable[str]) -> None:
     """Remember which models a workflow is going to train: a row trains no other."""
-    _write(results.rows / "wanted", "".join(f"{path}\n" for path in paths))
-
-
-def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text)
-    part.replace(file)
+    put(results.rows / "wanted", "".join(f"{path}\n" for path in paths))

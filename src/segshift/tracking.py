@@ -163,6 +163,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def scored_before(record: dict[str, Any], results: Results) -> list[str]:
+    """Datasets that were prepared anew, to other data, since another tool's masks were scored on them."""
+    found = []
+    for dataset, sha256 in record.get("scored", {}).items():
+        manifest = results.data(dataset) / "manifest.json"
+        if manifest.exists() and json.loads(manifest.read_text())["sha256"] != sha256:
+            found.append(dataset)
+    return found
+
+
 def outdated(record: dict[str, Any], rows: list[Row]) -> bool:
     """True if scores are of an older model than the one whose digest ``run.json`` names."""
     mine = record.get("model")

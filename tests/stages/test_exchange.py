@@ -12,7 +12,8 @@ import yaml
 from segshift import scores
 from segshift.errors import SegShiftError
 from segshift.paths import Results
-from segshift.stages import export_scores, import_scores, status, tabulate, track
+from segshift.settings import digest
+from segshift.stages import cells, export_scores, import_scores, status, tabulate, track
 
 ONE, TWO = "one/unet/full/own/0", "two/unet/full/own/0"
 ADAPTED = f"{ONE}/finetune/two"
@@ -53,6 +54,9 @@ def site(class_, folder, **cells):
             "training": {"epochs": 3},
         }
         (made.folder(cell) / "settings.yaml").write_text(yaml.safe_dump(settings))
+        record = json.loads((made.folder(cell) / "run.json").read_text())
+        record["settings"] = digest(settings)  # of the list of ids too: who guesses it could confirm it
+        (made.folder(cell) / "run.json").write_text(json.dumps(record))
     return made
 
 
@@ -99,9 +103,7 @@ def test_a_table_of_two_folders_is_that_of_one_to_the_byte(sites, database, tmp_
     exported, config = sites / "exported", sites / "whole" / "config"
     one = tables(tmp_path, database, "one", config, [exported / "whole"])
     two = tables(tmp_path, database, "two", config, [exported / "second", exported / "first"])
-    assert {"shift.csv", "shift.md", "shift.tex", "shift.txt", "adapted.csv", "adapted.pairs.csv"} - {
-        "shift.txt"
-    } <= one.keys()
+    assert {"shift.csv", "shift.md", "shift.tex", "adapted.csv", "adapted.pairs.csv"} <= one.keys()
     assert one == two
     own = Results(sites / "whole" / "results")
     own.tracking.mkdir(parents=True)
@@ -123,6 +125,19 @@ def test_importing_again_changes_nothing_and_status_knows_them(sites, database, 
     assert {file: file.read_bytes() for file in results.root.rglob("*") if file.is_file()} == before
     status.run(config, results, [])
     assert "3 cells, 3 done" in capsys.readouterr().out
+    cells.run(config, results, [])
+    assert "3 done, 0 missing" in capsys.readouterr().out
+
+
+def test_a_tool_without_digests_in_two_exports_is_said(sites, tmp_path, capsys):
+    cell = "one/nn/external/external/0"
+    for name in ("first", "second"):
+        folder = shutil.copytree(sites / "exported" / name, tmp_path / name)
+        to = shutil.copytree(folder / "cells" / ONE, folder / "cells" / cell)
+        (to / "record.json").write_text(json.dumps({"cell": cell, "origin": "external"}))
+    folders = [tmp_path / "first", tmp_path / "second"]
+    import_scores.run(sites / "whole" / "config", Results(tmp_path / "results"), folders)
+    assert f"{cell}: of 2 exports, taken for one model" in capsys.readouterr().out
 
 
 FORBIDDEN = re.compile(
@@ -136,16 +151,20 @@ def test_nothing_that_is_exported_names_anybody_or_anything(sites):
     files = [file for file in (sites / "exported" / "whole").rglob("*") if file.is_file()]
     assert {file.name for file in files} == {"export.json", "scores.csv", "settings.yaml", "record.json"}
     own = [socket.gethostname(), str(sites), SALT]
+    records = (sites / "whole" / "results").rglob("run.json")
+    whole = [json.loads(file.read_text())["settings"] for file in records]
+    assert len(whole) == 3
     own += [getpass.getuser()] if len(getpass.getuser()) > 4 else []
     for file in files:
         text = file.read_text()
         assert not FORBIDDEN.search(text), (file.name, FORBIDDEN.search(text))
         assert not [word for word in own if word in text], file.name
+        assert not [word for word in whole if word in text], file.name
     # the scanner finds them in the folder that was exported
     raw = "".join(file.read_text() for file in (sites / "whole" / "results").rglob("*.csv"))
     assert FORBIDDEN.search(raw)
     rows = scores.read(sites / "exported" / "whole" / "cells" / ONE / "scores.csv")
-    assert all(re.fullmatch("[0-9a-f]{16}", row.patient + row.volume[:0]) for row in rows)
+    assert all(re.fullmatch("[0-9a-f]{16}", name) for row in rows for name in (row.patient, row.volume))
     assert [row.volume for row in rows] == [
         row.volume for row in sorted(rows, key=lambda r: (r.target, r.split == "test", r.volume))
     ]
@@ -191,7 +210,31 @@ def test_bad_input_is_one_sentence(sites, tmp_path):
     (unknown / "export.json").write_text(
         (unknown / "export.json").read_text().replace('"two": "two"', '"four": "two"')
     )
+    otherwise = shutil.copytree(exported / "first", tmp_path / "otherwise")
+    file = otherwise / "cells" / TWO / "scores.csv"
+    file.write_text(file.read_text().replace("d" * 16, "e" * 16))
+    outside = shutil.copytree(exported / "first", tmp_path / "outside")
+    file = outside / "cells" / TWO / "scores.csv"
+    file.write_text(file.read_text().replace("one,test", "../../../escaped,test"))
+    empty = shutil.copytree(exported / "first", tmp_path / "empty")
+    shutil.rmtree(empty / "cells")
+    named = shutil.copytree(exported / "first", tmp_path / "named")
+    (named / "cells" / "two").rename(named / "cells" / "x")
+    (named / "cells" / "x" / "unet" / "full" / "own" / "0").rename(named / "cells" / "x" / "unet" / "last")
+    lost = shutil.copytree(exported / "first", tmp_path / "lost")
+    (lost / "cells" / TWO / "settings.yaml").unlink()
+    listed = shutil.copytree(exported / "first", tmp_path / "listed")
+    (listed / "export.json").write_text('{"format": 1, "salt": "", "pools": []}')
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / ".salt").write_text("")
     for run, sentence in (
+        (lambda: import_scores.run(config, fresh, [exported / "second", otherwise]), "on other data of one"),
+        (lambda: import_scores.run(config, fresh, [outside]), "has scores of '../../../escaped'"),
+        (lambda: import_scores.run(config, fresh, [empty]), "holds no model below"),
+        (lambda: import_scores.run(config, fresh, [named]), "x/unet/last is no cell"),
+        (lambda: import_scores.run(config, fresh, [lost]), "settings.yaml cannot be read"),
+        (lambda: import_scores.run(config, fresh, [listed]), "damaged .*pools are no object"),
+        (lambda: export_scores.run(config, Results(tmp_path / "d"), tmp_path / "n"), "has 0 bytes; 16"),
         (
             lambda: import_scores.run(config, own, [exported / "first"]),
             "holds models of its own, such as one/u",
@@ -217,3 +260,4 @@ def test_bad_input_is_one_sentence(sites, tmp_path):
         with pytest.raises(SegShiftError, match=sentence):
             run()
     assert not (tmp_path / "n").exists() and not list(tmp_path.glob(".*.part"))
+    assert not (fresh.root / "runs").exists() and not list(tmp_path.rglob("escaped*"))

@@ -270,13 +270,13 @@ def test_missing_and_extra_masks_are_named(made, tmp_path, capsys):
     sentence = r"1 of 4 masks are missing: s0_test3 .*; masks of no such volume are there: somebody\.nii\.gz"
     with pytest.raises(SegShiftError, match=sentence):
         score.run(made.config, made.results, masks, "one", "lacking")
+    assert not made.results.run("one/lacking").exists()
     (masks / "s0_test3.nii.gz").write_bytes((labels / "s0_test3.nii.gz").read_bytes())
     score.run(made.config, made.results, masks, "one", "lacking")
     assert "not of its test volumes, not scored: somebody.nii.gz" in capsys.readouterr().out
     (masks / "s0_test3.nii").write_bytes(b"")
     with pytest.raises(SegShiftError, match=r"s0_test3\.nii and s0_test3\.nii\.gz are one volume's"):
         score.run(made.config, made.results, masks, "one", "lacking")
-    assert not made.results.run("one/missing").exists()
 
 
 def test_bad_input_is_one_sentence(made, tmp_path):
@@ -360,3 +360,33 @@ def test_external_models_are_tracked_and_ranked_like_others(made, tmp_path, caps
     )
     track.run(made.config, made.results)
     assert made.points() == before  # the same masks again change nothing
+
+
+def test_masks_that_were_scored_before_their_dataset_changed_are_in_no_table(made, capsys):
+    """No job scores them again, so old test volumes would stand beside new ones."""
+    score.run(made.config, made.results, exported(made) / "labelsTs", "one", "nnunet_2d", source="one")
+    cell = made.results.run("one/nnunet_2d/external/external/0")
+    file = made.results.data("one") / "manifest.json"
+    before = file.read_text()
+    file.write_text(before.replace(json.loads(before)["sha256"], "0" * 64))
+    try:
+        track.run(made.config, made.results)
+        with pytest.raises(SegShiftError, match="its masks were scored before one changed: segshift score"):
+            tabulate.run(made.config, made.results, "shift")
+        capsys.readouterr()
+        status.run(made.config, made.results, [], as_json=True)
+        (known,) = [
+            one
+            for one in json.loads(capsys.readouterr().out)["experiments"]["shift"]["cells"]
+            if one["cell"] == "one/nnunet_2d/external/external/0"
+        ]
+        assert known["state"] == "changed" and "scored before one changed" in known["note"]
+    finally:
+        file.write_text(before)
+    assert json.loads((cell / "run.json").read_text())["scored"]["one"] == json.loads(before)["sha256"]
+
+
+@pytest.mark.parametrize("verb", ["settings", "parameters"])
+def test_nothing_is_said_of_settings_that_nobody_knows(made, capsys, verb):
+    say(made, verb, "one/nnunet_2d/external/external/0", code=1)
+    assert "was made by another tool: nothing is known of its settings" in capsys.readouterr().err

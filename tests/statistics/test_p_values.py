@@ -49,6 +49,14 @@ def runs(head=None):
         ]
 
 
+def test_rounding_is_no_difference():
+    """The mean of seven equal seeds is not to the bit that of one."""
+    dice = np.random.default_rng(3).uniform(50, 90, 20)
+    apart = np.array([sum(one / 7 for _ in range(7)) - one for one in dice])
+    assert np.any(apart) and np.abs(apart).max() < 1e-12
+    assert signed_ranks(apart) == 1.0
+
+
 def test_the_thesis_s_heads_with_cells_as_blocks():
     cells = {}
     for line in runs():

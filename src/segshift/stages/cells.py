@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segshift import grid
-from segshift.errors import unknown
+from segshift import grid, tracking
+from segshift.errors import SegShiftError, unknown
+from segshift.exchange import IMPORTED
 from segshift.grid import Grid, Model
 from segshift.paths import Results
 from segshift.settings import outdated
@@ -81,16 +82,25 @@ def cells(expanded: Grid, results: Results, experiment: str) -> Iterable[Row]:
             yield Row(model.path, None, "left out", reason)
 
 
+def _imported(folder: Path) -> bool:
+    try:
+        return bool((tracking.read_record(folder) or {}).get(IMPORTED))
+    except SegShiftError:  # `segshift why` says that it is damaged
+        return False
+
+
 def _row(expanded: Grid, results: Results, model: Model, targets: list[str]) -> Row:
     if planned := expanded.planned(model):
         return Row(model.path, None, "not yet possible", f"{', '.join(planned)} planned")
     waiting = [target for target in targets if expanded.planned(model, target)]
     note = f"no score yet on {', '.join(waiting)}, planned" if waiting else ""
     folder = results.run(model.path)
-    needed = DONE[1:] if model.external else DONE  # of another tool's model there is no checkpoint
+    # of another tool's or another site's model there is no checkpoint
+    elsewhere = model.external or _imported(folder)
+    needed = DONE[1:] if elsewhere else DONE
     missing = [name for name in needed if not (folder / name).exists()]
     if not missing:
-        known = None if model.external else expanded.settings(model)
+        known = None if elsewhere else expanded.settings(model)
         older = "made by older code" if known and outdated(folder, known) else ""
         return Row(model.path, None, "done", "; ".join(filter(None, [older, note])))
     if len(missing) < len(needed):

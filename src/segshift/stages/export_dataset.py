@@ -7,7 +7,6 @@ documentation/dataset_format.md and manual_data_splits.md of nnU-Net 2.
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from segshift import plugins
 from segshift.entries import Config
 from segshift.errors import SegShiftError, unknown
 from segshift.masks import file_names, settings_of
-from segshift.paths import Results
+from segshift.paths import Results, appearing
 from segshift.preparation import cases
 from segshift.prepared import SPLITS, Prepared
 
@@ -58,25 +57,18 @@ def run(config_folder: str, results: Results, name: str, folder: Path, space: st
     config = configuration.read(config_folder)
     if name not in config.datasets:
         raise unknown("unknown dataset", name, config.datasets)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SegShiftError(f"{folder} is there already; name another folder, or remove it")
     prepared = Prepared(results.data(name))
     names = file_names(prepared)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        (part / place).mkdir(parents=True)
-    channels = 1
-    found = (
-        _native(config, results, name, prepared, names) if space == "native" else _volumes(prepared, names)
-    )
-    for volume in found:
-        channels = _write(part, volume)
-    modality = config.datasets[name].modality
-    _describe(part, name, space, prepared, names, [modality] if channels == 1 else ["R", "G", "B"])
-    if folder.exists():
-        folder.rmdir()
-    part.rename(folder)
+    native = space == "native"
+    with appearing(folder) as part:
+        for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+            (part / place).mkdir()
+        channels = 1
+        found = _native(config, results, name, prepared, names) if native else _volumes(prepared, names)
+        for volume in found:
+            channels = _write(part, volume)
+        modality = config.datasets[name].modality
+        _describe(part, name, space, prepared, names, [modality] if channels == 1 else ["R", "G", "B"])
     counts = ", ".join(f"{len(names[split])} {split}" for split in SPLITS)
     print(f"{name}: {counts} volumes in {folder}")
     if not NAMED.fullmatch(folder.name):

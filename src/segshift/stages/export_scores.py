@@ -4,14 +4,13 @@ See ``exchange.py`` for what leaves. No voxel does.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 from segshift import exchange, scores, tracking
 from segshift import grid as grids
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
-from segshift.paths import Results
+from segshift.paths import Results, appearing
 from segshift.settings import read_settings
 from segshift.tables.samples import groups
 
@@ -41,26 +40,18 @@ def run(
     for name in experiments or ():
         if name not in grid.experiments:
             raise unknown("unknown experiment", name, grid.experiments)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SegShiftError(f"{folder} is there already; name another folder, or remove it")
-    secret = exchange.secret(results, salt)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     models = grid.models(experiments or None)
-    written = {model: targets for model in models if (targets := _model(part, results, model, secret))}
-    if not written:
-        shutil.rmtree(part)
-        raise SegShiftError(f"none of {len(models)} models has scores in {results.root}; nothing is exported")
-    content = {
-        "format": exchange.FORMAT,
-        "salt": exchange.fingerprint(secret),
-        "pools": _pools(grid, written),
-    }
-    (part / "export.json").write_text(json.dumps(content, indent=1) + "\n")
-    if folder.exists():
-        folder.rmdir()
-    part.rename(folder)
+    with appearing(folder) as part:
+        secret = exchange.secret(results, salt)
+        written = {model: targets for model in models if (targets := _model(part, results, model, secret))}
+        if not written:
+            raise SegShiftError(f"none of {len(models)} models has scores in {results.root}")
+        content = {
+            "format": exchange.FORMAT,
+            "salt": exchange.fingerprint(secret),
+            "pools": _pools(grid, written),
+        }
+        (part / "export.json").write_text(json.dumps(content, indent=1) + "\n")
     count = sum(map(len, written.values()))
     print(f"{len(written)} of {len(models)} models with {count} scores in {folder}")
     if salt is None:

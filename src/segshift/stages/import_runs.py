@@ -21,7 +21,7 @@ from segshift.imported import ORIGIN, PRINTED, PUBLISHED, memory, read
 from segshift.mlflow_store import Run as Tracked
 from segshift.mlflow_store import Store
 from segshift.pages import link
-from segshift.paths import Results
+from segshift.paths import Results, write
 from segshift.stages import tabulate_file, track
 from segshift.stages.beside import Others
 from segshift.syncing import CELL, NAME_AXES, RUN, SUPERSEDED, headline, overall
@@ -63,9 +63,9 @@ def run(
         ids, made = _import(store, wanted, origin)
         known = track.read(memory(results))
         known.setdefault(tracking.key(results, uri), {})[origin] = ids
-        track.write(memory(results), json.dumps(known, indent=1) + "\n")
+        write(memory(results), json.dumps(known, indent=1) + "\n")
     if out:
-        track.write(out, "".join(f"{path} {run}\n" for path, run in sorted(ids.items())))
+        write(out, "".join(f"{path} {run}\n" for path, run in sorted(ids.items())))
     scores = sum(len(entry.dice) for entry in wanted.values())
     where = tracking.shown(uri)
     print(f"{origin}: {scores} scores of {len(ids)} models in {where}, {made} of the models new or changed")

@@ -17,7 +17,7 @@ from segshift.errors import SegShiftError
 from segshift.gradients import received
 from segshift.grid import Grid, Model
 from segshift.paths import Results, locate
-from segshift.stages.settings import parse
+from segshift.stages.settings import known, parse
 
 Numbers = dict[str, int | float]
 
@@ -42,7 +42,7 @@ def run(config: str, results: Results, cells: list[str], options: Options) -> No
     """
     grid = grids.read(config)
     paths = [locate(cell, results.root)[1] for cell in cells]
-    models = [parse(grid, path) for path in paths]
+    models = [known(parse(grid, path)) for path in paths]
     if not cells:
         shown = [name for name, one in grid.config.experiments.items() if one.in_all]
         models = [one for one in grid.models(shown) if not (one.adapt or one.external or _waiting(grid, one))]

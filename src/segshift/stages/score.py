@@ -13,12 +13,12 @@ from typing import Any
 
 from segshift import config as configuration
 from segshift import grid as grids
-from segshift import lock, masks, scores
+from segshift import lock, masks, scores, tracking
 from segshift.entries import NAME, Config
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Model
 from segshift.identity import EXTERNAL
-from segshift.paths import Results
+from segshift.paths import Results, write
 from segshift.prepared import Prepared
 from segshift.settings import digest
 from segshift.stages import evaluate
@@ -72,7 +72,7 @@ def run(
             if extra:
                 print(f"{dataset}: not of its {split} volumes, not scored: {', '.join(extra)}", flush=True)
             rows += masks.score(found, prepared, dataset, split, asked, raw)
-    _write(results.run(model.path), settings, dataset, rows)
+    _write(results.run(model.path), settings, dataset, prepared.sha256, rows)
     for line in evaluate.lines(rows, dataset, asked):
         print(line, flush=True)
     told = "" if source else f" (taken as trained on {dataset}; --source says otherwise)"
@@ -120,28 +120,25 @@ def _check_patients(settings: dict[str, Any], results: Results, dataset: str, pr
     evaluate.check_patients(settings, results, dataset, prepared)
 
 
-def _write(folder: Path, settings: dict[str, Any], dataset: str, rows: list[scores.Row]) -> None:
+def _write(folder: Path, settings: dict[str, Any], dataset: str, sha256: str, rows: list[scores.Row]) -> None:
     """The files of a model's folder; what was scored before of other datasets stays."""
     while (held := lock.take(folder / "score.lock")) is None:
         time.sleep(WAIT)
     with held:
         scores.write(folder / "scores" / f"{dataset}.csv", rows)
-        _replace(folder / "settings.yaml", grids.render(settings))
+        write(folder / "settings.yaml", grids.render(settings))
         record = {"run": f"{EXTERNAL}-{digest(settings)}", "cell": settings["cell"]}
         record |= {"parameters": {"trainable": None}, "origin": EXTERNAL}
+        # no job scores the masks again where a dataset is prepared anew: it must be seen
+        known = tracking.read_record(folder) or {}
+        record["scored"] = {**known.get("scored", {}), dataset: sha256}
         if not (folder / "journal").is_dir():
             journal = Journal(folder)
             journal.start(record["run"], {}, {"origin": EXTERNAL})
             journal.end("FINISHED")
-        _replace(folder / "run.json", json.dumps(record, indent=1) + "\n")
+        write(folder / "run.json", json.dumps(record, indent=1) + "\n")
         files = sorted((folder / "scores").glob("*.csv"))
         scores.write(folder / "scores.csv", [row for file in files for row in scores.read(file)])
-
-
-def _replace(file: Path, text: str) -> None:
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text)
-    part.replace(file)
 
 
 def _hint(config_folder: str, model: Model, dataset: str) -> None:

@@ -34,7 +34,7 @@ def run(config_folder: str | Path, results: Results, cell: str | None, write: bo
     """
     expanded = grid.read(config_folder)
     if cell:
-        model = parse(expanded, locate(cell, results.root)[1])
+        model = known(parse(expanded, locate(cell, results.root)[1]))
         print("\n".join(lines(expanded, model)))
     elif not write:
         raise SegShiftError(
@@ -63,6 +63,17 @@ def parse(expanded: Grid, path: str) -> Model:
     siblings.remove(model.source)
     if model.target and model.target not in siblings:
         raise unknown(f"{path}: {model.source} has no sibling", model.target, siblings)
+    return model
+
+
+def known(model: Model) -> Model:
+    """The model, if its settings are known.
+
+    Raises:
+        SegShiftError: another tool made it.
+    """
+    if model.external:
+        raise SegShiftError(f"{model.path} was made by another tool: nothing is known of its settings here")
     return model
 
 

@@ -14,7 +14,7 @@ from segshift import lock, saved_view, tracking
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
 from segshift.mlflow_store import Gone, Store, StoreError
-from segshift.paths import Results
+from segshift.paths import Results, write
 from segshift.syncing import Syncer, sent
 
 VARYING = ("source", "backbone", "tuning", "head", "adapt", "target")  # what tells rows of a ranking apart
@@ -185,11 +185,3 @@ def read(file: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write(file: Path, text: str) -> None:
-    """Write by rename: a reader sees the old file or the new one."""
-    part = file.with_name(file.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(text)
-    part.replace(file)

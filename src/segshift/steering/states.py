@@ -78,7 +78,7 @@ class States:
             return State("planned", f"{', '.join(planned)} planned")
         folder, verb = self.results.run(path), "adapt" if model.adapt else "train"
         files = _files(folder)
-        if told := _made_elsewhere(model, folder, files):
+        if told := _made_elsewhere(model, folder, files, self.results):
             return told
         trained = "model.ckpt" in files and self._record(path, files) is not None
         seconds = float(self.records[path].get("device_seconds", 0)) if trained else 0.0
@@ -206,16 +206,21 @@ class States:
         return named.get("checkpoint") == "model" and named.get("model") != mine
 
 
-def _made_elsewhere(model: Model, folder: Path, files: Mapping[str, os.DirEntry]) -> State | None:
+def _made_elsewhere(
+    model: Model, folder: Path, files: Mapping[str, os.DirEntry], results: Results
+) -> State | None:
     """The state of a model of which nothing but scores can be here: another tool's, or another site's."""
     if model.external and "scores.csv" not in files:
         return State("planned", "segshift score brings its masks' scores")
     if "model.ckpt" in files or not {"run.json", "scores.csv"} <= files.keys():
         return None
     try:
-        origin = (tracking.read_record(folder) or {}).get("origin")
+        record = tracking.read_record(folder) or {}
     except SegShiftError:
         return None
+    if changed := tracking.scored_before(record, results):
+        return State("changed", f"its masks were scored before {', '.join(changed)} changed: segshift score")
+    origin = record.get("origin")
     return State("done", f"its scores are {origin}") if origin else None
 
 

@@ -71,8 +71,8 @@ def _sources(table: Table, grid: Grid, rows: list[int]) -> str:
 
 def _name(row: Row, axes: list[str], grid: Grid) -> str:
     """A row's name in a sentence: commas within would read as a list."""
-    first, *others = [label(row, [axis], grid) for axis in axes if axis in row.axes]
-    return f"{first} ({', '.join(others)})" if others else first
+    names = [label(row, [axis], grid) for axis in axes if axis in row.axes]
+    return f"{names[0]} ({', '.join(names[1:])})" if names[1:] else "".join(names)
 
 
 def _seeds(count: int) -> str:
