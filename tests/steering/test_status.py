@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from segshift import slurm
+from segshift import row_plan, slurm
+from segshift.cli import main
 from segshift.errors import SegShiftError
 from segshift.grid import Model
 from segshift.steering import matrix, overview, workflows
@@ -81,6 +82,22 @@ def test_stopped_failed_and_died_without_a_word(made):
     os.utime(file, (2e9, 2e9))
     seen = state(made, OTHER)
     assert (seen.state, seen.note, seen.log) == ("failed", words, str(file))
+
+
+def test_a_row_that_slurm_ended_without_a_word(made, capsys):
+    row_plan.write(made.results, {"row_one_unet_frozen_0": row_plan.Row([OTHER, UNET], [], [])})
+    made.journal(OTHER)
+    words = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0"
+    file = made.results.slurm / "rule_row_one_unet_frozen_0" / "7.log"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"Building DAG of jobs...\n{words}\n")
+    os.utime(file, (2e9, 2e9))
+    for path in (OTHER, UNET):
+        seen = state(made, path)
+        assert (seen.state, seen.note, seen.log) == ("failed", words, str(file))
+    assert main(["log", UNET, "--results", str(made.results.root)]) == 0
+    said = capsys.readouterr().out
+    assert "row, as Slurm tells it, job 7" in said and words in said
 
 
 def test_failed_before_the_first_line_of_a_journal(made):

@@ -28,7 +28,8 @@ def run(cell: str, root: str | Path, number: int, every: bool = False, follow: b
     if not every and found:
         found = [max(found, key=lambda log: log.file.stat().st_mtime)]
     shown = [(f"{log.rule}, newest attempt", log.file) for log in found]
-    rules = [log.rule for log in found] or ["adapt" if path.count("/") == 6 else "train", "evaluate"]
+    verb = "adapt" if path.count("/") == 6 else "train"
+    rules = [log.rule for log in found] or ["row", verb, "evaluate"]
     for rule in rules:
         file = logs.of_slurm(results, path, rule)
         if file and (every or _silent(results, path, rule)):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from segshift import row_plan
 from segshift.paths import Results
 
 TAIL = 1 << 14  # bytes of a log's end in which its last words are looked for
@@ -29,12 +30,16 @@ def own(results: Results, path: str) -> list[Log]:
 def of_slurm(results: Results, path: str, rule: str) -> Path | None:
     """Slurm's file of the newest job of a rule about a model: it may say what the job itself could not.
 
-    The executor writes ``<folder>/rule_<rule>/<wildcards joined by _>/<job>.log``, and removes those of jobs
-    that went well.
+    The executor writes ``<folder>/rule_<rule>/<wildcards joined by _>/<job>.log``, of a row, which has no
+    wildcards, ``<folder>/rule_<its name>/<job>.log``, and removes those of jobs that went well.
     """
-    folder = results.slurm / f"rule_{rule}" / path.replace("/", "_")
-    files = sorted(folder.glob("*.log"), key=lambda file: file.stat().st_mtime)
-    return files[-1] if files else None
+    if rule == "row":
+        names = [name for name, row in row_plan.read(results).items() if path in row.models]
+        folders = [results.slurm / f"rule_{name}" for name in names]
+    else:
+        folders = [results.slurm / f"rule_{rule}" / path.replace("/", "_")]
+    files = [file for folder in folders for file in folder.glob("*.log")]
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def tail(file: Path) -> list[str]:

@@ -145,9 +145,10 @@ class States:
         since = seen.ended if seen else 0.0
         if log and Path(log).stat().st_mtime >= since and (said := logs.error(Path(log))):
             return State("failed", said, spent, log=log)
-        file = logs.of_slurm(self.results, path, verb) if self.results.slurm.is_dir() else None
-        if file and file.stat().st_mtime >= since and (said := logs.slurm_error(file)):
-            return State("failed", said, spent, log=str(file))
+        for rule in (verb, "row") if self.results.slurm.is_dir() else ():
+            file = logs.of_slurm(self.results, path, rule)
+            if file and file.stat().st_mtime >= since and (said := logs.slurm_error(file)):
+                return State("failed", said, spent, log=str(file))
         if seen and seen.status != "FINISHED":
             return _stopped(seen, folder, spent, log)
         missing = [name for name in DONE if name not in files]
