@@ -14,7 +14,7 @@ from typing import Any
 
 import synthetic
 import torch
-from synthetic import clock
+from synthetic import loader_rates
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
@@ -107,11 +107,11 @@ def main() -> None:
             more |= {"prefetch_factor": 1} if workers else {}  # few batches are ready before the clock starts
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
             ours = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            ways = {"segshift": clock.Way(ours, augmented, TURN)}
+            ways = {"segshift": loader_rates.Way(ours, augmented, TURN)}
             for other, transform in others.items():
                 loader = DataLoader(Transformed(slices, transform), batch_size=BATCH, **more)
-                ways[other] = clock.Way(loader, lambda one: one, SLOW)
-            figures = clock.rates(ways, BATCH)
+                ways[other] = loader_rates.Way(loader, lambda one: one, SLOW)
+            figures = loader_rates.rates(ways, BATCH)
             for one, value in figures.items():
                 ratio = figures["segshift"].core / value.core
                 print(f"{workers} workers, {one}: {value}; ratio segshift / it {ratio:.1f}", flush=True)

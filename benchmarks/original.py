@@ -29,7 +29,7 @@ import synthetic
 import torch
 from PIL import Image
 from scipy import ndimage
-from synthetic import clock
+from synthetic import loader_rates
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -193,12 +193,12 @@ def loaders(folder: Path) -> None:
     for workers in (0, 2):
         more = {"num_workers": workers} | ({"prefetch_factor": 1} if workers else {})
         other = DataLoader(Original(own["ours"]), batch_size=BATCH, **more)
-        ways = {"original": clock.Way(other, lambda batch: batch, TURN["original"])}
+        ways = {"original": loader_rates.Way(other, lambda batch: batch, TURN["original"])}
         for way, slices in own.items():
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
             loader = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            ways[way] = clock.Way(loader, augmented, TURN["ours"])
-        found = clock.rates(ways, BATCH)
+            ways[way] = loader_rates.Way(loader, augmented, TURN["ours"])
+        found = loader_rates.rates(ways, BATCH)
         theirs = found["original"]
         for way, one in found.items():
             ratio = f"{one.second / theirs.second:.1f}, of core-seconds {one.core / theirs.core:.1f}"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from segshift.layers.unfilled import NoValues
+from segshift.layers.without_values import NoValues
 
 # Names in heads around SAM's decoder and the originals', in this order.
 SAM_NAMES = [

@@ -14,7 +14,7 @@ from torch import nn
 from segshift import modules, plugins
 from segshift.contracts import load_trained_state, set_mode, trained_state
 from segshift.errors import SegShiftError
-from segshift.layers.unfilled import NoValues, without_memory
+from segshift.layers.without_values import NoValues, without_memory
 from segshift.model import Segmenter
 
 CLASSES = 3

@@ -24,9 +24,9 @@ from segshift import model as models
 from segshift.contracts import Batch, Objective
 from segshift.curves import Curves
 from segshift.errors import SegShiftError
+from segshift.finished_files import link, make_ready, place
 from segshift.model import Segmenter
 from segshift.optimizers import learning_rate
-from segshift.placing import link, make_ready, place
 from segshift.tracking import Journal
 from segshift.watch import Watch
 

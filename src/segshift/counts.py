@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segshift import plugins
 from segshift.combinations import Combination, Section
 from segshift.contracts import Backbone, Map, set_mode
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 from segshift.meter import FusedAttention, Kept, Meter
 from segshift.model import ENGINE_KEYS, Segmenter, find_taps
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segshift.combinations import Combination
 from segshift.contracts import Backbone, is_frozen, set_mode
 from segshift.counts import assemble
-from segshift.layers.unfilled import NoValues
+from segshift.layers.without_values import NoValues
 from segshift.model import Segmenter
 
 

@@ -21,7 +21,7 @@ from segshift.entries import AXES, BACKBONES, Config, Entry, Training, matches
 from segshift.errors import SegShiftError, unknown
 from segshift.identity import CELL_AXES, Expanded, LeftOut, Model, Score
 from segshift.paths import Results
-from segshift.sampling_seeds import SamplingSeeds
+from segshift.seeds_share import SamplingSeeds
 
 CHECKS = ("lost_labels", "accept")  # of a dataset: what may pass, not what the data are
 NO_IDENTITY = ("classes", "modality", *CHECKS)  # of a dataset: no model is another by these

@@ -19,12 +19,12 @@ from segshift import raw_labels
 from segshift.errors import SegShiftError
 from segshift.evaluation import Asked
 from segshift.layers import canvas, scans
-from segshift.measuring import counted, measured
 from segshift.preparation import cases, steps
 from segshift.prepared import SPLITS, Prepared, VolumeInfo
 from segshift.raw_grid import RawGrid
 from segshift.scores import Row
 from segshift.splits import LOADER
+from segshift.volume_scores import counted, measured
 from segshift.volumes import Volume, integers
 
 APART = 0.05  # voxels between two grids that are one: NIfTI stores an affine as float32

@@ -14,12 +14,12 @@ from segshift import losses, metrics, raw_labels
 from segshift.errors import SegShiftError
 from segshift.evaluation import DEFAULT, Asked
 from segshift.inference import Checkpoint, outputs
-from segshift.measuring import counted, measured
 from segshift.prepared import Prepared, VolumeInfo
 from segshift.raw_grid import RawGrid
 from segshift.scores import WHOLE, Row
 from segshift.slices import Chunk, VolumeChunks
 from segshift.tally import Tally
+from segshift.volume_scores import counted, measured
 
 
 def score(

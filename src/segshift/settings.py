@@ -14,7 +14,7 @@ from segshift.errors import SegShiftError
 # What every model's numbers go through.
 ENGINE = (
     *("contracts", "model", "training", "cell", "objectives", "features", "losses", "metrics", "plugins"),
-    *("optimizers", "watch", "shared_pass", "validation", "placing"),
+    *("optimizers", "watch", "shared_pass", "validation", "finished_files"),
     *("prepared", "slices", "sampling", "augment"),
 )
 

@@ -24,7 +24,7 @@ from segshift.cell import Cell
 from segshift.contracts import Batch, set_mode
 from segshift.errors import SegShiftError
 from segshift.layers.pseudo_labels import per_class
-from segshift.lightning import LightningEnvironment, LightningModule, Trainer
+from segshift.lightning_import import LightningEnvironment, LightningModule, Trainer
 from segshift.prepared import Prepared
 from segshift.rows import sampling_seed
 from segshift.sampling import key

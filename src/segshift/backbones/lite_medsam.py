@@ -19,7 +19,7 @@ from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.neck import build_neck
 from segshift.layers.tiny_vit import Downsample, InvertedBottleneck, PatchEmbedding, Stage, WindowBlock
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)

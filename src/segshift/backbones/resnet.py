@@ -27,7 +27,7 @@ from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.timm_options import creator
 from segshift.layers.timm_weights import to_layout
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 
 OUTPUTS = ("thesis", "pyramid")
 MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")

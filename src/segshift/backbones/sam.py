@@ -23,7 +23,7 @@ from segshift.errors import SegShiftError, unknown
 from segshift.layers import images
 from segshift.layers.blocks import drop_hooks_after
 from segshift.layers.loading import load_strict
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 
 PATCH, WINDOW, NECK_CHANNELS = 16, 14, 256
 

@@ -29,7 +29,7 @@ from segshift.layers.images import Prepare
 from segshift.layers.loading import load_strict
 from segshift.layers.timm_options import creator
 from segshift.layers.timm_weights import to_layout
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 
 FINAL_NORMS = ("all", "last", "none")
 POSITIONS = ("timm", "dinov2")

@@ -10,7 +10,7 @@ from segshift.errors import SegShiftError, unknown
 from segshift.layers.naming import module_name
 from segshift.layers.neck import build_neck
 from segshift.layers.sam import Decoder, build_prompt_encoder, dense_positions, no_prompt
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 
 PARTS = {"prompt_encoder": "prompt_encoder.", "neck": "image_encoder.neck.", "mask_decoder": "mask_decoder."}
 MULTIMASKS = 3  # masks of a SAM file's decoder beside its first

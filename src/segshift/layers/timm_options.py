@@ -9,7 +9,7 @@ import timm
 from torch import nn
 
 from segshift.errors import SegShiftError, unknown
-from segshift.layers.unfilled import without_memory
+from segshift.layers.without_values import without_memory
 
 #: Options that an entry cannot give, and why.
 OWN = {

@@ -76,7 +76,7 @@ def build(settings: dict[str, Any]) -> models.Segmenter:
         SegShiftError: it cannot be built; names the cell.
     """
     from segshift import model as models  # here, since a grid that passed before needs no torch
-    from segshift.layers.unfilled import without_memory
+    from segshift.layers.without_values import without_memory
 
     bare = {**settings, "backbone": {**settings["backbone"], "weights": None}}
     bare["head"] = {key: value for key, value in settings["head"].items() if key != "init"}

@@ -19,9 +19,9 @@ from segshift.cell import Cell
 from segshift.contracts import is_frozen
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
+from segshift.finished_files import place
 from segshift.lock import CellLock
 from segshift.paths import Results, locate
-from segshift.placing import place
 from segshift.prepared import Prepared
 from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks

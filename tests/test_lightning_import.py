@@ -2,12 +2,12 @@
 
 from lightning_utilities.core.imports import RequirementCache
 
-from segshift import lightning
+from segshift import lightning_import
 
 
 def test_packages_are_missing_inside_and_there_again_afterwards():
     assert RequirementCache("numpy>=1.0")
-    with lightning._as_if_not_installed(("numpy",)):
+    with lightning_import._as_if_not_installed(("numpy",)):
         assert not RequirementCache("numpy>=1.0")
         assert not RequirementCache(module="numpy")
         assert RequirementCache("torch>=2.0")
