@@ -38,7 +38,7 @@ check: install ## format, lint and import contracts
 	snakefmt --check -l 110 Snakefile workflow
 	lint-imports
 
-bench: install ## speed and memory, as ratios against a baseline in the same run
+bench: install ## all benchmarks of speed and memory, some hours
 	@for file in benchmarks/*.py; do echo "$$file"; python $$file || exit 1; done
 
 .PHONY: help install demo test cluster check bench
