@@ -5,14 +5,15 @@ entry. All parameters are filled with random values, since LoRA's zeros would hi
 gradients are taken in double precision, so that one that is zero by mathematics is told from a small one.
 """
 
+import copy
 from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
-from segshift import modules, plugins
-from segshift.contracts import load_trained_state, set_mode, trained_state
+from segshift import modules, plugins, rows
+from segshift.contracts import is_frozen, load_trained_state, set_mode, trained_state
 from segshift.errors import SegShiftError
 from segshift.layers.without_values import NoValues, without_memory
 from segshift.model import Segmenter
@@ -322,3 +323,41 @@ def test_a_frozen_root_stays_in_evaluation_mode_when_its_parent_trains():
     set_mode(parent, True)
     assert parent.training
     assert not any(part.training for part in network.modules())
+
+
+# ---- what source says without being imported --------------------------------------------------------------
+
+RESNET = {"image_size": 224, "model": "resnet18"}
+RESNETS = [
+    ("resnet", RESNET | more)
+    for more in ({}, {"outputs": "thesis"}, {"outputs": "pyramid"}, {"model": "resnet101"})
+]
+OTHERS = [("resnet", RESNET | {"skip_last": True}), *(case.values[0] for case in examples("backbones"))]
+
+
+@pytest.mark.parametrize("backbone", RESNETS + OTHERS)
+def test_settings_say_of_a_frozen_backbone_whether_it_learns(backbone):
+    """So that a workflow plans no row in vain: of the usual ResNets always, of others never wrongly."""
+    with without_memory():
+        network, _ = tune(backbone, ("frozen", {}))
+    parts = {"backbone": {"module": backbone[0], **backbone[1]}, "tuning": {"module": "frozen"}}
+    for name in modules.available("heads"):
+        try:
+            taps = plugins.load("heads", name).taps(network)
+        except SegShiftError:
+            continue
+        used = copy.deepcopy(network)
+        used.use(taps)
+        alone = rows.alone(parts | {"head": {"module": name}, "training": {}})
+        if backbone in RESNETS or alone:
+            assert (alone is None) == is_frozen(used), name
+        if len(network.maps) > 1:
+            assert bool(modules.constant("heads", name, "ONE_MAP")) == (len(taps) == 1), name
+
+
+@pytest.mark.parametrize("adaptation", examples("adaptations"))
+def test_settings_say_whether_an_adaptation_estimates(adaptation):
+    objective = plugins.load("adaptations", adaptation[0]).build(
+        compose(TIMM, ("frozen", {}), LINEAR), **adaptation[1]
+    )
+    assert bool(modules.constant("adaptations", adaptation[0], "ESTIMATES")) == objective.estimates

@@ -176,6 +176,54 @@ def test_a_head_that_waits_for_weights_keeps_no_other(config, results):
     assert others == [[CELLS[0], *CELLS[3:]]]
 
 
+@pytest.mark.parametrize(
+    ("more", "together"),
+    [
+        ("", CELLS[:2]),
+        (", outputs: thesis", CELLS[:2]),
+        (", outputs: pyramid", CELLS),
+        (", skip_last: true", CELLS),  # perhaps: the row finds out
+    ],
+)
+def test_a_frozen_backbone_with_parts_that_learn(config, results, more, together):
+    """All heads but those on the last map alone need convolutions that learn."""
+    entry = f"{{module: resnet, model: resnet18, image_size: 32, weights: null, init_seed: 0{more}}}"
+    (config / "backbones.yaml").write_text(f"lite_medsam_random: {entry}\n")
+    heads = ["linear_last", "linear_last, dropout: 0.2", "linear_last, blocks: [0]", "linear", "segformer"]
+    lines = (f"{name}: {{module: {head}}}\n" for name, head in zip(HEADS, heads, strict=True))
+    (config / "heads.yaml").write_text("".join(lines))
+    found = planned(config, results)
+    assert [row.models for row in found.values()] == [together, [f"{path}/finetune/t2" for path in together]]
+    alone = [path for path in CELLS if path not in together]
+    assert markers(results) == {f"{path}{end}.done" for path in alone for end in ("", "/finetune/t2")}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "verbs"), [("rare_class", ["finetune"]), ("uniform", ["finetune", "teacher"])]
+)
+def test_adaptations_whose_draws_depend_on_themselves(config, results, sampling, verbs):
+    """Every other adaptation, and the same one without estimates, is a row as before."""
+    add(config, "adaptations.yaml", "teacher: {module: mean_teacher, labelled: 1}\n")
+    file = config / "experiments.yaml"
+    file.write_text(file.read_text().replace("[none, finetune]", "[none, finetune, teacher]"))
+    add(config, "training.yaml", f"- {{where: {{adapt: teacher}}, use: {{sampling: {sampling}}}}}\n")
+    found = planned(config, results)
+    assert [row.models for row in found.values() if row.verb == "train"] == [CELLS]
+    adapted = [[f"{path}/{verb}/t2" for path in CELLS] for verb in verbs]
+    assert [row.models for row in found.values() if row.verb == "adapt"] == adapted
+
+
+def test_what_is_made_when_it_is_asked_for_leaves_no_gaps(config, results):
+    """Where one row is not enough, models of `all` have rows of their own; else all are in one."""
+    entry = "%s: {title: T, in_all: %s, targets: {brain: [t1_a]}, grid: {source: [t1_a], head: [%s], %s}}\n"
+    axes = "backbone: [lite_medsam_random], tuning: [frozen]"
+    parts = [("first", "true", "one, two"), ("aside", "false", "three, four"), ("last", "true", "five")]
+    (config / "experiments.yaml").write_text("".join(entry % (*part, axes) for part in parts))
+    found = planned(config, results, heads=3)
+    assert [row.models for row in found.values()] == [[*CELLS[:2], CELLS[4]], CELLS[2:4]]
+    assert [row.models for row in planned(config, results).values()] == [CELLS]
+
+
 # ---- the machine -------------------------------------------------------------------------------------------
 
 

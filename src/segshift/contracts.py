@@ -2,12 +2,15 @@
 
 A plug-in is one module, one file, in one of five folders:
 
-* ``backbones/<m>.py``: ``build(*, image_size, **parameters) -> Backbone``; ``load(backbone, state)``, strict.
+* ``backbones/<m>.py``: ``build(*, image_size, **parameters) -> Backbone``; ``load(backbone, state)``, strict;
+  ``LEARNS = {key: values}`` if a part of it counts as head (``of_head``) in entries with these values, unless
+  the head takes one map.
 * ``tunings/<m>.py``: ``build(backbone, *, side=None, **parameters) -> Backbone``: what may learn, and how.
 * ``heads/<m>.py``: ``taps(backbone) -> list[int]``; ``build(maps, classes, **parameters) -> Head``; where it
   starts from weights, ``load(head, states)``; ``ANY_NUMBER = True`` if an entry's ``blocks`` may be more or
-  fewer than ``taps`` gives.
-* ``adaptations/<m>.py``: ``build(model, **parameters) -> Objective``.
+  fewer than ``taps`` gives, ``ONE_MAP = True`` if ``taps`` gives one of however many there are.
+* ``adaptations/<m>.py``: ``build(model, **parameters) -> Objective``; ``ESTIMATES = True`` if its objective's
+  ``estimates`` is.
 * ``datasets/<m>.py``: ``cases(folder, **parameters) -> list[Case]``; ``read(case) -> Volume``.
 
 Each may carry ``EXAMPLE = {...}``: parameters of its tiniest instance, for the product contract test.

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from segshift.errors import unknown
 
@@ -48,13 +49,27 @@ def parameters(folder: str, module: str) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 @cache
+def constant(folder: str, module: str, name: str) -> Any:
+    """A constant at the top of a plug-in module, of which the source holds the value; None without one."""
+    for node in _body(source(folder, module)):
+        if isinstance(node, ast.Assign) and name in [ast.unparse(target) for target in node.targets]:
+            return ast.literal_eval(node.value)
+    return None
+
+
+@cache
 def signature(file: Path, function: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Keyword-only parameters of a top-level function: (all of them, those without a default)."""
-    for node in ast.parse(file.read_text()).body:
+    for node in _body(file):
         if isinstance(node, ast.FunctionDef) and node.name == function:
             pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
             return tuple(a.arg for a, _ in pairs), tuple(a.arg for a, default in pairs if default is None)
     raise AttributeError(f"{file} has no function {function}()")
+
+
+@cache
+def _body(file: Path) -> list[ast.stmt]:
+    return ast.parse(file.read_text()).body
 
 
 def code_digest(files: Iterable[Path]) -> str:

@@ -7,7 +7,7 @@ switch rows on or off changes nothing.
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,12 +91,15 @@ def _rows(
     not keep the others."""
     groups: dict[tuple[Any, ...], list[Model]] = defaultdict(list)
     for model in models:
-        key = rows.key(grid.settings(model))
+        if (key := rows.key(grid.settings(model))) is None:
+            continue
         missing = tuple(name for name in grid.weights(model) if not results.weights(name).exists())
         groups[key, missing, rows_of.get(model.cell.path) if model.adapt else None].append(model)
     found: dict[str, Row] = {}
+    in_all = [name for name in grid.experiments if grid.config.experiments[name].in_all]
+    usual = {model.path for model in grid.models(in_all)}
     for (_, missing, after), group in groups.items():
-        for part in rows.chunks(group, heads):
+        for part in _parts(group, heads, usual):
             if len(part) > 1:
                 first = part[0]
                 parts = [first.source, first.backbone, first.tuning, str(first.seed)]
@@ -105,6 +108,16 @@ def _rows(
                 sources = [model.cell.path for model in part] if after else []
                 found[name] = Row([model.path for model in part], list(missing), sources)
     return found
+
+
+def _parts(group: list[Model], heads: int, usual: Collection[str]) -> Iterator[list[Model]]:
+    """A group in parts of at most ``heads``. Where it needs several, what `all` makes has parts of its own:
+    others are trained when they are asked for, and would leave gaps."""
+    if len(group) <= heads:
+        yield group
+        return
+    for chosen in (True, False):
+        yield from rows.chunks([model for model in group if (model.path in usual) == chosen], heads)
 
 
 def _free(name: str, taken: Collection[str]) -> str:

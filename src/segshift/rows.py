@@ -7,6 +7,7 @@ a row leaves, for whatever reason, is trained alone. Plain Python: the Snakefile
 from collections.abc import Iterable
 from typing import Any
 
+from segshift import modules
 from segshift.entries import Training
 from segshift.settings import digest
 
@@ -31,12 +32,36 @@ def sampling_seed(settings: dict[str, Any]) -> int:
 
 
 def key(settings: dict[str, Any]) -> str | None:
-    """What models have in common that can be trained from one pass; None where the backbone learns.
+    """What models have in common that can be trained from one pass; None where one is trained alone.
 
     Args:
         settings: of a cell.
     """
-    return digest(_common(settings)) if settings["tuning"]["module"] == "frozen" else None
+    return None if alone(settings) else digest(_common(settings))
+
+
+def alone(settings: dict[str, Any]) -> str | None:
+    """Why a model can share no pass with any other; None where its settings know of no reason.
+
+    What only a network that is built can tell, `segshift train` refuses.
+    """
+    if settings["tuning"]["module"] != "frozen" or _learns_though_frozen(settings):
+        return "its backbone learns"
+    adaptation, sampling = settings.get("adaptation"), shared(settings["training"], "sampling")
+    counts = adaptation and sampling == "rare_class"
+    if counts and modules.constant("adaptations", adaptation["module"], "ESTIMATES"):
+        return "what it draws depends on it alone"
+    return None
+
+
+def _learns_though_frozen(settings: dict[str, Any]) -> bool:
+    """True if parts of a frozen backbone learn: those that bring its maps to the last one's form, of which a
+    head on that one alone needs none."""
+    backbone, head = settings["backbone"], settings["head"]
+    values = modules.constant("backbones", backbone["module"], "LEARNS")
+    if not values or any(backbone.get(name) not in known for name, known in values.items()):
+        return False
+    return head.get("blocks") is not None or not modules.constant("heads", head["module"], "ONE_MAP")
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:

@@ -23,13 +23,14 @@ from segshift.layers.teacher import Teacher
 from segshift.objectives import PseudoLabelled
 
 EXAMPLE = {"labelled": 1, "threshold": 0.0}
+ESTIMATES = True
 VIEWS = ("strong", "weak")
 
 
 class MeanTeacher(PseudoLabelled):
     """Pseudo-labels of the teacher on the weak view; the student learns them on the strong one."""
 
-    estimates = True
+    estimates = ESTIMATES
 
     def __init__(self, model, labelled: int, threshold: Threshold, decay: float, strong: bool) -> None:
         super().__init__(model, labelled, threshold)

@@ -33,6 +33,9 @@ OUTPUTS = ("thesis", "pyramid")
 MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 COUNT = 10  # maps of the thesis
 STAGES = 4
+# In such entries (None: not written) a head on several maps needs convolutions at the exits: it takes four or
+# more, and all but six of timm's ResNets, of 200 layers and more, end in a stage of at most three blocks.
+LEARNS = {"outputs": (None, "thesis"), "skip_last": (None, False), "options": (None,)}
 EXAMPLE = {"image_size": 64, "model": "resnet10t", "options": {"channels": [8, 8, 16, 16]}}
 
 

@@ -19,6 +19,7 @@ from segshift.layers.sam_head import MOST, check_positions, load_parts
 from segshift.layers.two_stages import ORIGINAL_NOISE, TwoStages
 
 EXAMPLE = {"width": 32}
+ONE_MAP = True
 
 
 class HSAM(TwoStages):

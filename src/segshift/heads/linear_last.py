@@ -8,6 +8,7 @@ from segshift.contracts import Backbone, Map
 from segshift.layers.linear import LinearHead
 
 EXAMPLE = {}
+ONE_MAP = True
 
 
 def taps(backbone: Backbone) -> list[int]:

@@ -15,6 +15,7 @@ from segshift.contracts import Backbone, Map
 from segshift.layers.sam import WIDTH, Decoder, mask_vectors, masks
 from segshift.layers.sam_head import SAMHead, check_positions, load_parts
 
+ONE_MAP = True
 EXAMPLE = {"width": 32}
 EXAMPLES = [EXAMPLE, {"width": 32, "train_prompt_encoder": False}]
 
