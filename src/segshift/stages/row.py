@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
-from segshift import rows, tracking
+from segshift import rows
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.paths import Results, locate
 from segshift.stages import train
 from segshift.stages.train import Todo
+from segshift.steering import journals
 
 GIVEN_UP = 3  # so many attempts without a last word, and a model is left to a job of its own
 
@@ -65,11 +66,11 @@ def run(
     train.resumable_from_now_on()
     found = find_device(device)
     with ExitStack() as stack:
-        groups: dict[str, list[tuple[Todo, int]]] = defaultdict(list)
+        groups: dict[str | None, list[tuple[Todo, int]]] = defaultdict(list)
         for results, path in located:
             try:
                 one = train.claim(stack, results, path, adapt, skip=True)
-                deaths = _deaths(one.folder) if one else 0
+                deaths = journals.without_end(one.folder, GIVEN_UP) if one else 0
             except (SegShiftError, OSError) as error:
                 print(f"{error}; it is left to a job of its own", flush=True)
                 continue
@@ -77,8 +78,10 @@ def run(
                 print(
                     f"{path}: {deaths} attempts ended without a word; a job of its own tries it", flush=True
                 )
-            elif one and (key := rows.key(one.settings)):
-                groups[key].append((one, deaths))
+            elif one and (reason := rows.alone(one.settings)):
+                print(f"{path}: {reason}; it is left to a job of its own", flush=True)
+            elif one:
+                groups[rows.key(one.settings)].append((one, deaths))
         for group in groups.values():
             for part in rows.chunks([one for one, _ in group], _at_once([dead for _, dead in group], heads)):
                 code = _fit(part, located[0][0], found, workers) if len(part) > 1 else 0
@@ -117,17 +120,3 @@ def _at_once(deaths: list[int], heads: int) -> int:
     have been too large for the machine's memory, so a quarter of it goes on."""
     most = min(heads or len(deaths), len(deaths))
     return max(1, most // 4) if max(deaths) == GIVEN_UP - 1 else most
-
-
-def _deaths(folder: Path) -> int:
-    """How many of a model's newest attempts, one after the other, have written no last word.
-
-    Raises:
-        SegShiftError: a journal cannot be read.
-    """
-    number = 0
-    for attempt in reversed(tracking.read(folder)):
-        if attempt.status:
-            break
-        number += 1
-    return number

@@ -4,9 +4,9 @@ needs three of them."""
 import json
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 START, END = 1 << 14, 1 << 13  # bytes that are read of both ends
 
@@ -31,14 +31,9 @@ class Glance(NamedTuple):
 
 def glance(folder: Path) -> Glance | None:
     """Look at a model's newest journal; None where no attempt has written a line."""
-    journals = folder / "journal"
-    try:
-        numbers = [name.removesuffix(".jsonl") for name in os.listdir(journals) if name.endswith(".jsonl")]
-    except FileNotFoundError:
+    if not (files := _newest(folder)):
         return None
-    if not (numbers := [number for number in numbers if number.isdigit()]):
-        return None
-    head, tail = _ends(journals / f"{max(numbers, key=int)}.jsonl")
+    head, tail = _ends(files[0])
     last = next(tail, None)
     if last is None:
         return None
@@ -62,6 +57,23 @@ def glance(folder: Path) -> Glance | None:
     )
 
 
+def without_end(folder: Path, most: int) -> int:
+    """How many of a model's newest attempts, one after the other, have no last word; ``most`` at most."""
+    ends = (next(_ends(file)[1], {}) for file in _newest(folder)[:most])
+    return sum(1 for _ in takewhile(lambda last: last.get("event") != "end", ends))
+
+
+def _newest(folder: Path) -> list[Path]:
+    """A model's journals, the newest first."""
+    try:
+        names = os.listdir(folder / "journal")
+    except FileNotFoundError:
+        return []
+    numbers = [name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl")]
+    ordered = sorted((number for number in numbers if number.isdigit()), key=int, reverse=True)
+    return [folder / "journal" / f"{number}.jsonl" for number in ordered]
+
+
 def _progress(
     parameters: dict[str, Any], oldest: dict[str, Any] | None, newest: dict[str, Any] | None
 ) -> tuple[int | None, float | None]:
@@ -80,11 +92,21 @@ def _ends(file: Path) -> tuple[Iterator[dict[str, Any]], Iterator[dict[str, Any]
     """Lines from the start of a journal on, and from its end back; a torn one is nobody's."""
     with file.open("rb") as stream:
         start = stream.read(START)
-        size = stream.seek(0, 2)
-        stream.seek(max(0, size - END))
-        end = stream.read()
-    ending = end.split(b"\n")[:-1]
-    return _parsed(start.split(b"\n")[:-1]), _parsed(reversed(ending if size <= END else ending[1:]))
+        ending = _ending(stream)
+    return _parsed(start.split(b"\n")[:-1]), _parsed(reversed(ending))
+
+
+def _ending(stream: BinaryIO) -> list[bytes]:
+    """Whole lines at the end of a file; the last one is among them, however long an error it names."""
+    size, length = stream.seek(0, os.SEEK_END), END
+    while True:
+        stream.seek(max(0, size - length))
+        lines = stream.read().split(b"\n")[:-1]
+        if length >= size:
+            return lines
+        if len(lines) > 1:
+            return lines[1:]
+        length *= 2
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
