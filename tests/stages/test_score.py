@@ -16,7 +16,7 @@ from segshift import cli, masks, scores
 from segshift.datasets import nnunet
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
-from segshift.stages import export_dataset, score, status, tabulate, track
+from segshift.stages import export_dataset, plan, score, status, tabulate, track
 
 NIFTI = {
     "module": "nifti",
@@ -381,6 +381,9 @@ def test_masks_that_were_scored_before_their_dataset_changed_are_in_no_table(mad
             if one["cell"] == "one/nnunet_2d/external/external/0"
         ]
         assert known["state"] == "changed" and "scored before one changed" in known["note"]
+        plan.run(made.config, made.results, ["shift"], as_json=True)
+        priced = json.loads(capsys.readouterr().out)  # no job makes it
+        assert priced["cells"] == priced["scorings"] == []
     finally:
         file.write_text(before)
     assert json.loads((cell / "run.json").read_text())["scored"]["one"] == json.loads(before)["sha256"]

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from segshift import row_plan, slurm
+from segshift import grid, row_plan, slurm
 from segshift.cli import main
 from segshift.errors import SegShiftError
 from segshift.grid import Model
@@ -222,3 +222,41 @@ def test_digests_of_code_are_remembered_and_renewed(made, monkeypatch):
     assert again.code.known == first.code.known and again.code.known
     monkeypatch.setattr("segshift.steering.code._stamp", lambda package: "another day")
     assert States(made.grid, made.results).code.known == {}
+
+
+@pytest.mark.parametrize("how", ["by a process", "by Slurm"])
+def test_a_changed_model_that_is_trained_again_in_a_row_is_still_to_do(made, monkeypatch, how):
+    """A row leaves its old record in place until its own job takes it."""
+    made.prepare()
+    for path in (UNET, TWO, OTHER):
+        made.finish(path)
+    made.write("training", [{"use": {"learning_rate": 0.02, "epochs": 10, "batch_size": 2}}])
+    for path in (UNET, TWO, OTHER):
+        age(made.results.run(path) / "run.json")
+    grid.write_settings(made.grid, made.results)
+    if how == "by Slurm":
+        row_plan.write(made.results, {"row_one": row_plan.Row([UNET, TWO], [], [])})
+        monkeypatch.setattr(workflows, "jobs", lambda results: ([slurm.Job("1", "PENDING", "row_one")], ""))
+    else:
+        made.alive(UNET)
+        made.alive(TWO)
+    seen = overview.look(made.grid, made.results, ["shift"])
+    states = {model.path: state.state for model, state in seen.cells.items()}
+    assert states[UNET] == states[TWO] == ("queued" if how == "by Slurm" else "running")
+    assert states[OTHER] == "changed"
+    assert {UNET, TWO, OTHER, TWO_OTHER} == {model.path for model in seen.to_do}
+
+
+def test_one_that_is_trained_again_for_its_data_is_to_do_and_one_that_is_scored_again_is_not(
+    made, monkeypatch
+):
+    made.prepare()
+    for path in (UNET, TWO):
+        made.finish(path)
+    made.alive(TWO)
+    job = slurm.Job("1", "RUNNING", f"evaluate_{UNET.replace('/', '_')}")
+    monkeypatch.setattr(workflows, "jobs", lambda results: ([job], ""))
+    seen = overview.look(made.grid, made.results, ["shift"])
+    assert seen.cells[Model.parse(UNET)].state == "running"
+    assert {TWO, OTHER, TWO_OTHER} == {model.path for model in seen.to_do}
+    assert UNET in {one.model.path for one in seen.to_score}

@@ -90,9 +90,11 @@ def look(grid: Grid, results: Results, names: list[str]) -> Overview:
     experiments = {name: _experiment(grid, name, known) for name in names}
     states.code.remember()
     spent = sum(state.seconds for state in known.values())
-    work = {model: state.state for model, state in known.items() if state.state not in NO_WORK}
-    # A finished record says that a model is trained, also where its scoring runs, waits or failed.
-    to_do = [model for model, state in work.items() if state == "changed" or model.path not in states.records]
+    # What another tool made is made by no job.
+    work = [m for m, state in known.items() if state.state not in NO_WORK and m.path in grid.jobs]
+    # A finished record says that a model is trained, also where its scoring runs, waits or failed; but it
+    # stays where it is while a row makes another one, or a job is about to.
+    to_do = [model for model in work if model.path in states.renewed or model.path not in states.records]
     costs = Costs(grid, results, states.records)
     to_score = [Scoring(model) for model in work]
     return Overview(grid, experiments, others, states.workflow, remark, spent, to_do, to_score, costs)

@@ -65,6 +65,7 @@ class States:
         self.jobs: Mapping[str, slurm.Job] = {job.about: job for job in jobs}
         self.code = Code(grid, results)
         self.records: dict[str, dict[str, Any]] = {}  # run.json of finished models, by path
+        self.renewed: set[str] = set()  # paths of those that are trained again, or are going to be
 
     @cached_property
     def workflow(self) -> str | None:
@@ -82,11 +83,14 @@ class States:
             return told
         trained = "model.ckpt" in files and self._record(path, files) is not None
         seconds = float(self.records[path].get("device_seconds", 0)) if trained else 0.0
+        stale = self._stale(folder, files, self.records[path]) if trained else ""
+        if stale:
+            self.renewed.add(path)
         if working := self._working(path, folder, files, verb, trained, seconds):
             return working
         if not trained:
             return self._unfinished(path, folder, files, verb)
-        if stale := self._stale(folder, files, self.records[path]):
+        if stale:
             return State("changed", stale, seconds)
         if "scores.csv" not in files or self._old_scores(files, self.records[path]):
             return self._unscored(path, files, seconds)
@@ -115,6 +119,7 @@ class States:
     ) -> State | None:
         """Running or queued, as the cell's lock, Slurm, and a young log under a workflow say."""
         if "resume" in files and tracking.lives(folder):
+            self.renewed.add(path)
             seen = glance(folder)
             log = _log(files, verb)
             if seen is None or seen.status:
@@ -123,6 +128,8 @@ class States:
         for rule in (verb, "evaluate", "row"):
             name = self.rows.get(path, "") if rule == "row" else f"{rule}_{path.replace('/', '_')}"
             if job := self.jobs.get(name):
+                if rule != "evaluate":
+                    self.renewed.add(path)
                 waits = job.state not in WORKS
                 what = "waits" if waits else "runs"
                 note = f"{rule}: Slurm job {job.number} {what} ({job.state.lower()})"
