@@ -12,7 +12,7 @@ import SimpleITK
 import yaml
 from scipy.spatial.transform import Rotation
 
-from segshift import cli, masks, scores
+from segshift import cli, external_masks, scores
 from segshift.datasets import nnunet
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
@@ -251,15 +251,15 @@ class Ids:
 
 
 def test_names_of_files_are_safe_and_tell_splits_apart(tmp_path):
-    names = masks.file_names(Ids(train=["a/1 x", "b"], validation=["c"], test=["b"]))
+    names = external_masks.file_names(Ids(train=["a/1 x", "b"], validation=["c"], test=["b"]))
     assert names == {"train": {"a/1 x": "a_1_x", "b": "b"}, "validation": {"c": "c"}, "test": {"b": "b"}}
-    names = masks.file_names(Ids(train=["a", "b"], validation=["b"], test=["b"]))
+    names = external_masks.file_names(Ids(train=["a", "b"], validation=["b"], test=["b"]))
     assert names["train"] == {"a": "train_a", "b": "train_b"}
     assert (names["validation"], names["test"]) == ({"b": "validation_b"}, {"b": "b"})
     (tmp_path / "validation_b.nii.gz").touch()
-    assert masks.find(tmp_path, names["validation"]) == ({"b": tmp_path / "validation_b.nii.gz"}, [])
+    assert external_masks.find(tmp_path, names["validation"]) == ({"b": tmp_path / "validation_b.nii.gz"}, [])
     with pytest.raises(SegShiftError, match="toy: two volumes of test have the same file name"):
-        masks.file_names(Ids(train=[], validation=[], test=["a b", "a_b"]))
+        external_masks.file_names(Ids(train=[], validation=[], test=["a b", "a_b"]))
 
 
 def test_missing_and_extra_masks_are_named(made, tmp_path, capsys):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from segshift import grid, tracking
 from segshift.errors import SegShiftError, unknown
-from segshift.exchange import IMPORTED
+from segshift.exported_scores import IMPORTED
 from segshift.grid import Grid, Model
 from segshift.paths import Results
 from segshift.settings import outdated

@@ -1,12 +1,12 @@
 """`segshift export-scores FOLDER`: scores of each patient and class for other sites, without names and paths.
 
-See ``exchange.py`` for what leaves. No voxel does.
+See ``exported_scores.py`` for what leaves. No voxel does.
 """
 
 import json
 from pathlib import Path
 
-from segshift import exchange, scores, tracking
+from segshift import exported_scores, scores, tracking
 from segshift import grid as grids
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Grid, Model
@@ -42,13 +42,13 @@ def run(
             raise unknown("unknown experiment", name, grid.experiments)
     models = grid.models(experiments or None)
     with appearing(folder) as part:
-        secret = exchange.secret(results, salt)
+        secret = exported_scores.secret(results, salt)
         written = {model: targets for model in models if (targets := _model(part, results, model, secret))}
         if not written:
             raise SegShiftError(f"none of {len(models)} models has scores in {results.root}")
         content = {
-            "format": exchange.FORMAT,
-            "salt": exchange.fingerprint(secret),
+            "format": exported_scores.FORMAT,
+            "salt": exported_scores.fingerprint(secret),
             "pools": _pools(grid, written),
         }
         (part / "export.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -71,9 +71,9 @@ def _model(part: Path, results: Results, model: Model, secret: bytes) -> list[st
         print(f"{model.path}: its scores are of an older model, not exported")
         return []
     to = part / "cells" / model.path
-    scores.write(to / "scores.csv", exchange.rows(found, secret))
-    (to / "settings.yaml").write_text(grids.render(exchange.settings(read_settings(folder))))
-    (to / "record.json").write_text(json.dumps(exchange.record(record), indent=1) + "\n")
+    scores.write(to / "scores.csv", exported_scores.rows(found, secret))
+    (to / "settings.yaml").write_text(grids.render(exported_scores.settings(read_settings(folder))))
+    (to / "record.json").write_text(json.dumps(exported_scores.record(record), indent=1) + "\n")
     return scores.targets(found)
 
 

@@ -14,7 +14,7 @@ from segshift import grid as grids
 from segshift import tracking
 from segshift.entries import NAME, Config
 from segshift.errors import SegShiftError
-from segshift.exchange import IMPORTED
+from segshift.exported_scores import IMPORTED
 from segshift.grid import Grid, Model
 from segshift.identity import EXTERNAL
 from segshift.imported import ORIGIN, PRINTED, PUBLISHED, memory, read

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from segshift import exchange, scores
+from segshift import exported_scores, scores
 from segshift import grid as grids
 from segshift.errors import SegShiftError, unknown
-from segshift.exchange import IMPORTED
+from segshift.exported_scores import IMPORTED
 from segshift.grid import Grid, Model
 from segshift.paths import Results, locate, write
 from segshift.settings import digest
@@ -67,7 +67,7 @@ def run(config_folder: str | Path, results: Results, folders: list[Path]) -> Non
     memory = _json(file) if file.exists() else {"salts": {}, "data": {}}
     exported: list[Exported] = []
     for folder in folders:
-        content = exchange.read(folder)
+        content = exported_scores.read(folder)
         _check(folder, content, grid, memory["salts"])
         exported += (found := list(_models(folder, content["pools"])))
         if not found:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from segshift import config as configuration
+from segshift import external_masks, lock, scores, tracking
 from segshift import grid as grids
-from segshift import lock, masks, scores, tracking
 from segshift.entries import NAME, Config
 from segshift.errors import SegShiftError, unknown
 from segshift.grid import Model
@@ -68,10 +68,10 @@ def run(
     rows = []
     for split, where in (("validation", validation), ("test", folder)):
         if where is not None:
-            found, extra = masks.find(where, masks.file_names(prepared)[split])
+            found, extra = external_masks.find(where, external_masks.file_names(prepared)[split])
             if extra:
                 print(f"{dataset}: not of its {split} volumes, not scored: {', '.join(extra)}", flush=True)
-            rows += masks.score(found, prepared, dataset, split, asked, raw)
+            rows += external_masks.score(found, prepared, dataset, split, asked, raw)
     _write(results.run(model.path), settings, dataset, prepared.sha256, rows)
     for line in evaluate.lines(rows, dataset, asked):
         print(line, flush=True)
