@@ -34,6 +34,8 @@ def declare(
     sub.add_argument("--validation", type=Path, metavar="FOLDER", help=text)
     text = "what numbers in the masks mean: class indices (default), or as in the raw labels"
     sub.add_argument("--values", choices=("classes", "raw"), default="classes", help=text)
+    text = "score them though the source is not prepared here; tables say that leakage was not checked"
+    sub.add_argument("--unchecked", action="store_true", help=text)
     measured(sub)
 
     sub = verb("export-dataset", "Write a prepared dataset in another tool's layout.", _dataset, *options)
@@ -60,7 +62,15 @@ def _score(arguments: Arguments) -> None:
     asked = {"metrics": a.metrics, "spaces": a.spaces, "tolerance": a.tolerance}
     model = (a.name, a.source, a.seed)
     _stage("score").run(
-        a.config, _results(a), a.folder, a.dataset, *model, a.validation, a.values == "raw", asked
+        a.config,
+        _results(a),
+        a.folder,
+        a.dataset,
+        *model,
+        a.validation,
+        a.values == "raw",
+        asked,
+        a.unchecked,
     )
 
 

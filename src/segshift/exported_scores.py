@@ -30,7 +30,7 @@ SETTINGS = ("cell", "classes", "backbone", "tuning", "head", "seed", "training",
 SETTINGS += ("external",)
 # Not the digest of all settings: they hold the split and file patterns, of which it would confirm a guess.
 RECORD = ("cell", "parameters", "model", "code", "data", "files", "seed", "epochs", "best")
-RECORD += ("budget", "collapsed", "guard", "device_seconds", "origin")
+RECORD += ("budget", "collapsed", "guard", "device_seconds", "origin", "leakage_checked")
 
 
 def secret(results: Results, file: Path | None) -> bytes:

@@ -65,6 +65,8 @@ class Reading:
             for target in wanted[model]:
                 if target in scored:
                     found.scores[Score(model, target)] = self._score(model, target, runs[model], shown)
+                    if not tracking.checked_for_leakage(model, _checked(self._records[model]), target):
+                        found.unchecked.add(Score(model, target))
         return found
 
     # ---- folders ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from segshift import lock
 from segshift.errors import SegShiftError
+from segshift.identity import Model
 from segshift.paths import Results
 from segshift.scores import Row
 
@@ -171,6 +172,12 @@ def scored_before(record: dict[str, Any], results: Results) -> list[str]:
         if manifest.exists() and json.loads(manifest.read_text())["sha256"] != sha256:
             found.append(dataset)
     return found
+
+
+def checked_for_leakage(model: Model, record: dict[str, Any] | None, dataset: str) -> bool:
+    """False of another tool's masks where nobody could look for their test patients among those that the
+    model was trained on, or did not say so. Our own models are not scored without."""
+    return not model.external or dataset in (record or {}).get("leakage_checked", [])
 
 
 def outdated(record: dict[str, Any], rows: list[Row]) -> bool:

@@ -158,3 +158,11 @@ def project(tmp_path, database, monkeypatch):
     made.results.tracking.mkdir(parents=True)
     shutil.copyfile(database, made.results.tracking / "mlflow.db")
     return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, project_class, database):
+    """A project for masks that other tools made: see ``masks_of_others.py``."""
+    from tests.stages.masks_of_others import prepared_and_exported
+
+    return prepared_and_exported(tmp_path_factory.mktemp("external"), project_class, database)

@@ -9,7 +9,7 @@ import socket
 import pytest
 import yaml
 
-from segshift import scores
+from segshift import exported_scores, scores
 from segshift.errors import SegShiftError
 from segshift.paths import Results
 from segshift.settings import digest
@@ -136,8 +136,15 @@ def test_a_tool_without_digests_in_two_exports_is_said(sites, tmp_path, capsys):
         to = shutil.copytree(folder / "cells" / ONE, folder / "cells" / cell)
         (to / "record.json").write_text(json.dumps({"cell": cell, "origin": "external"}))
     folders = [tmp_path / "first", tmp_path / "second"]
-    import_scores.run(sites / "whole" / "config", Results(tmp_path / "results"), folders)
-    assert f"{cell}: of 2 exports, taken for one model" in capsys.readouterr().out
+    record = {"cell": cell, "origin": "external", "leakage_checked": ["two"]}
+    (folders[0] / "cells" / cell / "record.json").write_text(json.dumps(record))
+    for order in (folders, folders[::-1]):  # of equal scores, what one site could look for is enough
+        results = Results(tmp_path / order[0].name / "results")
+        import_scores.run(sites / "whole" / "config", results, order)
+        assert f"{cell}: of 2 exports, taken for one model" in capsys.readouterr().out
+        assert json.loads((results.run(cell) / "run.json").read_text())["leakage_checked"] == ["two"]
+    kept = exported_scores.record(record | {"host": "here", "scored": {"two": "d" * 64}})
+    assert kept["leakage_checked"] == ["two"] and "scored" not in kept
 
 
 FORBIDDEN = re.compile(

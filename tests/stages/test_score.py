@@ -1,7 +1,6 @@
-"""Masks of other tools: exported in nnU-Net's layout, scored, tracked, in tables; and what is refused."""
+"""Masks of other tools: exported in nnU-Net's layout, found, laid on the grids and scored."""
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,120 +8,13 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-import yaml
-from scipy.spatial.transform import Rotation
+from tests.stages.masks_of_others import changed, dice, exported, rows_of, say
 
-from segshift import cli, external_masks, scores
+from segshift import external_masks, scores
 from segshift.datasets import nnunet
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
-from segshift.stages import export_dataset, plan, score, status, tabulate, track
-
-NIFTI = {
-    "module": "nifti",
-    "image_files": "{split}/{id}_image.nii.gz",
-    "label_files": "{split}/{id}_label.nii.gz",
-    "anatomy": "brain",
-    "modality": "T1",
-    "plane": "axial",
-    "labels": {0: "background", 3: "gray", 8: "white"},
-    "preprocess": ["percentile", {"resample": {"pixel": 1.5}}, {"crop_pad": {"size": [9, 11]}}],
-    "lost_labels": 1.0,
-}
-SHIFT = {
-    "title": "Shift",
-    "grid": {
-        "source": ["one"],
-        "backbone": ["nnunet_2d", "blurred"],
-        "tuning": ["external"],
-        "head": ["external"],
-    },
-    "targets": {"brain": ["one", "two"]},
-}
-EXTERNAL = {
-    "nnunet_2d": {"trainable": 30_600_000, "pretrained_on": {}},
-    "blurred": {"pretrained_on": "unknown"},
-}
-COUNTS = {"train": 2, "validation": 2, "test": 4}
-SHAPE = (11, 13, 5)
-
-
-def blob(random):
-    """Labels 0, 3 and 8 in a box that lies off the centre, so that no flip hides."""
-    label = np.zeros(SHAPE, np.uint8)
-    x, y, z = random.integers(1, [4, 4, 2])
-    label[x : x + 5, y : y + 6, z : z + 3] = 3
-    label[x + 1 : x + 4, y : y + 3, z : z + 2] = 8
-    return label
-
-
-def write(folder, seed):
-    for number, (split, count) in enumerate(COUNTS.items()):
-        (folder / split).mkdir(parents=True)
-        for index in range(count):
-            random = np.random.default_rng([seed, number, index])
-            label = blob(random)
-            affine = np.eye(4)
-            turned = Rotation.from_euler("xyz", random.uniform(-12, 12, 3), degrees=True).as_matrix()
-            affine[:3, :3] = turned @ np.diag([-1.2, 1.2, 4.0])
-            affine[:3, 3] = random.uniform(-50, 50, 3)
-            image = label * 20.0 + random.normal(50, 5, SHAPE)
-            for what, array in (("image", image.astype(np.float32)), ("label", label)):
-                file = folder / split / f"s{seed}_{split}{index}_{what}.nii.gz"
-                nibabel.Nifti1Image(array, affine).to_filename(file)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, project_class, database):
-    """Two prepared datasets, and one exported both ways."""
-    root = tmp_path_factory.mktemp("external")
-    made = project_class(root)
-    (made.config / "datasets.yaml").write_text(yaml.safe_dump({"one": NIFTI, "two": NIFTI}))
-    (made.config / "experiments.yaml").write_text(yaml.safe_dump({"shift": SHIFT}))
-    (made.config / "external.yaml").write_text(yaml.safe_dump(EXTERNAL))
-    for seed, name in enumerate(("one", "two")):
-        write(root / "data" / name, seed)
-    say(made, "settings", "--write")
-    say(made, "prepare", "one", "two")
-    for name in ("one", "two"):
-        for space in ("prepared", "native"):
-            folder = root / "exported" / f"Dataset50{len(space)}_{name}"
-            say(made, "export-dataset", name, "--nnunet", folder, "--space", space)
-    made.results.tracking.mkdir(parents=True, exist_ok=True)
-    (made.results.tracking / "mlflow.db").write_bytes(database.read_bytes())
-    return made
-
-
-def say(made, *words, code=0):
-    where = ["--config", str(made.config), "--results", str(made.results.root)]
-    assert cli.main([*map(str, words), *where]) == code
-
-
-def exported(made, name="one", space="prepared"):
-    return made.config.parent / "exported" / f"Dataset50{len(space)}_{name}"
-
-
-def rows_of(made, name="nnunet_2d", source="one"):
-    return scores.read(made.results.run(f"{source}/{name}/external/external/0") / "scores.csv")
-
-
-def changed(folder, out, change, orientation=None):
-    """The labels of a folder, each changed, on the same voxels; in another orientation if asked."""
-    out.mkdir(parents=True)
-    for file in sorted(folder.glob("*.nii.gz")):
-        image = nibabel.load(file)
-        image = nibabel.Nifti1Image(change(np.asarray(image.dataobj)), image.affine)
-        if orientation:
-            codes = nibabel.orientations.axcodes2ornt(orientation)
-            image = image.as_reoriented(
-                nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), codes)
-            )
-        image.to_filename(out / file.name)
-    return out
-
-
-def dice(one, other):
-    return 200 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+from segshift.stages import export_dataset, score
 
 
 def test_the_layout_is_nnu_net_s_and_our_reader_reads_it_back(made):
@@ -301,95 +193,3 @@ def test_bad_input_is_one_sentence(made, tmp_path):
         score.run(made.config, made.results, away, "one", "x")
     with pytest.raises(SegShiftError, match="is there already"):
         export_dataset.run(made.config, made.results, "one", exported(made))
-
-
-def test_no_other_verb_takes_them_for_ours(made, capsys):
-    say(made, "score", exported(made) / "labelsTs", "--dataset", "one", "--name", "blurred")
-    cell = "one/blurred/external/external/0"
-    for verb in ("evaluate", "rerun"):
-        say(made, verb, cell, code=1)
-        assert "was made by another tool" in capsys.readouterr().err
-    say(made, "why", cell)
-    assert "another tool made it: nothing makes it again here" in capsys.readouterr().out
-    assert (made.results.run(cell) / "run.json").exists()
-    say(made, "import-runs", made.config / "no.csv", "--origin", "external", code=1)
-    assert "that of segshift score" in capsys.readouterr().err
-
-
-def test_external_models_are_tracked_and_ranked_like_others(made, tmp_path, capsys):
-    shutil.rmtree(made.results.run("one/nnunet_2d"), ignore_errors=True)
-    track.run(made.config, made.results)
-    with pytest.raises(
-        SegShiftError, match=r"nnunet_2d.* on one \(its masks are not scored yet: segshift score"
-    ):
-        tabulate.run(made.config, made.results, "shift")
-    for name, axis in (("nnunet_2d", None), ("blurred", 1)):
-        for dataset in ("one", "two"):
-            labels = exported(made, dataset) / "labelsTs"
-            change = np.array if axis is None else lambda array: np.roll(array, 1, axis=1)
-            masks = changed(labels, tmp_path / name / dataset, change)
-            say(made, "score", masks, "--dataset", dataset, "--name", name, "--source", "one")
-    assert "no experiment shows it" not in capsys.readouterr().out
-    track.run(made.config, made.results)
-    table = tabulate.run(made.config, made.results, "shift")
-    assert table.column("backbone") == ["nnunet_2d", "blurred"]
-    assert table.column("trainable") == [30_600_000, None]
-    assert table.column("ov")[0].value == 100
-    assert [number.value for number in table.column("ranks")] == [1, 2]
-    assert "cannot be told" not in (made.results.tables / "shift.md").read_text()
-    assert "pretrained on is unknown" in (made.results.tables / "shift.md").read_text()
-    tags = dict(made.sql("select key, value from tags where key in ('origin', 'segshift.superseded')"))
-    assert tags == {"origin": "external", "segshift.superseded": "false"}
-    status.run(made.config, made.results, ["shift"])
-    assert "2 done" in capsys.readouterr().out
-    say(made, "cells", "shift")
-    assert "2 done" in capsys.readouterr().out
-    say(made, "report")
-    assert "nnunet_2d" in made.results.report.read_text()
-    before = made.points()
-    say(
-        made,
-        "score",
-        tmp_path / "blurred" / "two",
-        "--dataset",
-        "two",
-        "--name",
-        "blurred",
-        "--source",
-        "one",
-    )
-    track.run(made.config, made.results)
-    assert made.points() == before  # the same masks again change nothing
-
-
-def test_masks_that_were_scored_before_their_dataset_changed_are_in_no_table(made, capsys):
-    """No job scores them again, so old test volumes would stand beside new ones."""
-    score.run(made.config, made.results, exported(made) / "labelsTs", "one", "nnunet_2d", source="one")
-    cell = made.results.run("one/nnunet_2d/external/external/0")
-    file = made.results.data("one") / "manifest.json"
-    before = file.read_text()
-    file.write_text(before.replace(json.loads(before)["sha256"], "0" * 64))
-    try:
-        track.run(made.config, made.results)
-        with pytest.raises(SegShiftError, match="its masks were scored before one changed: segshift score"):
-            tabulate.run(made.config, made.results, "shift")
-        capsys.readouterr()
-        status.run(made.config, made.results, [], as_json=True)
-        (known,) = [
-            one
-            for one in json.loads(capsys.readouterr().out)["experiments"]["shift"]["cells"]
-            if one["cell"] == "one/nnunet_2d/external/external/0"
-        ]
-        assert known["state"] == "changed" and "scored before one changed" in known["note"]
-        plan.run(made.config, made.results, ["shift"], as_json=True)
-        priced = json.loads(capsys.readouterr().out)  # no job makes it
-        assert priced["cells"] == priced["scorings"] == []
-    finally:
-        file.write_text(before)
-    assert json.loads((cell / "run.json").read_text())["scored"]["one"] == json.loads(before)["sha256"]
-
-
-@pytest.mark.parametrize("verb", ["settings", "parameters"])
-def test_nothing_is_said_of_settings_that_nobody_knows(made, capsys, verb):
-    say(made, verb, "one/nnunet_2d/external/external/0", code=1)
-    assert "was made by another tool: nothing is known of its settings" in capsys.readouterr().err

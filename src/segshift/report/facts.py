@@ -165,6 +165,7 @@ def _one_by_one(reading: Reading, wanted: dict[Model, dict[str, None]]) -> Track
         ):
             kept.update(more)
         found.outdated.extend(one.outdated)
+        found.unchecked.update(one.unchecked)
     return found
 
 

@@ -5,6 +5,7 @@ from html import escape
 from segshift.report.facts import Facts
 from segshift.report.markup import folded, note
 from segshift.report.plots import Section
+from segshift.tables import asked as asking
 from segshift.tables.asked import Asked
 
 NOT_STARTED = "it was not started"  # what is said of a model without any log
@@ -38,6 +39,7 @@ def section(facts: Facts) -> Section:
     if facts.tracked.outdated:
         paths = ", ".join(sorted(model.path for model in facts.tracked.outdated))
         parts.append(note(f"Made by older code (segshift rerun --outdated makes them again): {paths}."))
+    parts += [note(escape(remark)) for remark in asking.not_checked(facts.tracked.unchecked)]
     return Section("missing", "Left out, failed and missing", "\n".join(parts))
 
 

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from segshift import grid as grids
-from segshift import scores
+from segshift import scores, tracking
 from segshift.errors import SegShiftError, unknown
-from segshift.grid import Grid
+from segshift.grid import Grid, Score
 from segshift.paths import Results
 from segshift.tables import asked as asking
 from segshift.tables import paired, paired_classes, paired_text, runs
@@ -55,7 +55,10 @@ def run(
     group = groups(grid)
     comparison = paired.compare(*sides, found, group)
     if not file:
-        comparison = replace(comparison, classes=_classes(grid, read, sides, found))
+        own = [one for pair in paired.pairs(*sides, found)[0] for one in pair[2:]]
+        comparison = replace(
+            comparison, classes=_classes(grid, read, sides, found), remarks=_remarks(results, own)
+        )
     comparison = replace(comparison, names=_names(grid, *sides))
     print(_told(comparison, form))
     return comparison
@@ -109,6 +112,18 @@ def _of_file(grid: Grid, file: Path, experiment: str | None) -> Iterator[Evidenc
         raise SegShiftError(f"{file} has no scores of the experiment {experiment}")
     for line in {run.score: run for run in lines}.values():
         yield Evidence(line.model.path, line.target, line.dice)
+
+
+def _remarks(results: Results, found: list[Evidence]) -> tuple[str, ...]:
+    """What must be said of scores of another tool's model that were not checked for leakage."""
+    unchecked = {
+        Score(one.model, one.target)
+        for one in found
+        if not tracking.checked_for_leakage(
+            one.model, tracking.read_record(results.run(one.cell)), one.target
+        )
+    }
+    return tuple(asking.not_checked(unchecked))
 
 
 def _classes(grid: Grid, read: Read, sides: tuple[Side, Side], found: list[Evidence]) -> dict:

@@ -169,6 +169,10 @@ def _check_model(folder: Path, one: Exported, seen: dict[str, Any]) -> None:
 def _add(folder: Path, one: Exported) -> list[str]:
     """Add one model's scores to what is there; its targets."""
     record = one.record | {"run": one.run, IMPORTED: True, "origin": one.record.get("origin") or IMPORTED}
+    known = _json(folder / "run.json") if (folder / "run.json").exists() else {}
+    if {"leakage_checked"} & (record.keys() | known.keys()):  # of equal scores, one site's look is enough
+        both = {*record.get("leakage_checked", []), *known.get("leakage_checked", [])}
+        record["leakage_checked"] = sorted(both)
     for target, own in one.targets.items():
         scores.write(folder / "scores" / f"{target}.csv", own)
     if not (folder / "journal").is_dir():

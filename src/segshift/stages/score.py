@@ -38,6 +38,7 @@ def run(
     validation: Path | None = None,
     raw: bool = False,
     options: Mapping[str, Any] | None = None,
+    unchecked: bool = False,
 ) -> Path:
     """Score masks of a dataset's test volumes; returns the model's folder.
 
@@ -52,10 +53,13 @@ def run(
         validation: a folder of masks of the validation volumes.
         raw: the masks' numbers are those of the raw label files.
         options: ``metrics``, ``spaces`` and ``tolerance``, instead of what the configuration says.
+        unchecked: score them even where the source is not prepared, so that leakage cannot be looked for;
+            tables then say so.
 
     Raises:
         SegShiftError: an unknown or unprepared dataset, a name that is one of our models', masks that are
-            missing, do not fit or hold what is no class, or a test patient that the source trained on.
+            missing, do not fit or hold what is no class, a test patient that the source trained on, or a
+            source that is not prepared (unless ``unchecked``).
     """
     config = configuration.read(config_folder)
     model = _model(config, dataset, name, source, seed)
@@ -63,7 +67,7 @@ def run(
     settings = _settings(config, model)
     if prepared.classes != settings["classes"]:
         raise SegShiftError(f"{dataset} has the classes {prepared.classes}, the model {settings['classes']}")
-    _check_patients(settings, results, dataset, prepared)
+    checked = _check_patients(settings, results, dataset, prepared, unchecked)
     asked = evaluate.asked_for(config_folder, settings, dict(options or {}))
     rows = []
     for split, where in (("validation", validation), ("test", folder)):
@@ -72,7 +76,7 @@ def run(
             if extra:
                 print(f"{dataset}: not of its {split} volumes, not scored: {', '.join(extra)}", flush=True)
             rows += external_masks.score(found, prepared, dataset, split, asked, raw)
-    _write(results.run(model.path), settings, dataset, prepared.sha256, rows)
+    _write(results.run(model.path), settings, dataset, prepared.sha256, checked, rows)
     for line in evaluate.lines(rows, dataset, asked):
         print(line, flush=True)
     told = "" if source else f" (taken as trained on {dataset}; --source says otherwise)"
@@ -111,16 +115,33 @@ def _settings(config: Config, model: Model) -> dict[str, Any]:
     }
 
 
-def _check_patients(settings: dict[str, Any], results: Results, dataset: str, prepared: Prepared) -> None:
-    """No test patient is one that the source trains on or selects by, as far as the source is here."""
+def _check_patients(
+    settings: dict[str, Any], results: Results, dataset: str, prepared: Prepared, unchecked: bool
+) -> bool:
+    """No test patient is one that the source trains on or selects by; False if that cannot be known and need
+    not be."""
     source = settings["source"]["dataset"]
     if not (results.data(source) / "manifest.json").exists():
-        print(f"{source} is not prepared here: whether it shares patients with {dataset} was not checked")
-        return
+        if not unchecked:
+            raise SegShiftError(
+                f"{source} is not prepared here, so that nobody can tell whether test patients of {dataset} "
+                f"are among those that the model was trained on: segshift prepare {source}, or --unchecked, "
+                "and tables will say so"
+            )
+        print(f"{source} is not prepared here: {dataset} was not checked for leakage, and tables say so")
+        return False
     evaluate.check_patients(settings, results, dataset, prepared)
+    return True
 
 
-def _write(folder: Path, settings: dict[str, Any], dataset: str, sha256: str, rows: list[scores.Row]) -> None:
+def _write(
+    folder: Path,
+    settings: dict[str, Any],
+    dataset: str,
+    sha256: str,
+    checked: bool,
+    rows: list[scores.Row],
+) -> None:
     """The files of a model's folder; what was scored before of other datasets stays."""
     while (held := lock.take(folder / "score.lock")) is None:
         time.sleep(WAIT)
@@ -132,6 +153,8 @@ def _write(folder: Path, settings: dict[str, Any], dataset: str, sha256: str, ro
         # no job scores the masks again where a dataset is prepared anew: it must be seen
         known = tracking.read_record(folder) or {}
         record["scored"] = {**known.get("scored", {}), dataset: sha256}
+        kept = set(known.get("leakage_checked", [])) - {dataset}
+        record["leakage_checked"] = sorted(kept | ({dataset} if checked else set()))
         if not (folder / "journal").is_dir():
             journal = Journal(folder)
             journal.start(record["run"], {}, {"origin": EXTERNAL})

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from segshift.grid import Grid, Model, Score
 from segshift.tables.table import Evidence
 
+NOT_CHECKED = "Not checked for leakage: see the remark below the table."
 MODEL_AXES = ("backbone", "tuning", "head", "adapt")
 
 
@@ -60,6 +61,7 @@ class Tracked:
 
     ``outdated``: models that were made by other code than today's. ``heads``: of ``trainable``, how many are
     the head's, where that is known. ``budgets``: of adapted models, whose labels of the target they used.
+    ``unchecked``: scores of another tool's model of which nobody could say that it saw no test patient.
     """
 
     scores: Mapping[Score, Evidence]
@@ -68,6 +70,7 @@ class Tracked:
     outdated: Collection[Model] = ()
     heads: Mapping[Model, int] = field(default_factory=dict)
     budgets: dict[Model, str] = field(default_factory=dict)
+    unchecked: set[Score] = field(default_factory=set)
 
 
 def of_grid(grid: Grid, experiments: Iterable[str]) -> list[Asked]:
@@ -160,6 +163,25 @@ def labelled(asked: Iterable[Asked], tracked: Tracked) -> tuple[str, ...]:
     """The footnote of a number that adapted models have a part in."""
     told = budgets(asked, tracked)
     return (f"Labelled patients of the target: {told}.",) if told else ()
+
+
+def doubtful(asked: Iterable[Asked], tracked: Tracked) -> tuple[str, ...]:
+    """The footnote of a number that scores have a part in which were not checked for leakage."""
+    return (NOT_CHECKED,) if any(one.score in tracked.unchecked for one in asked) else ()
+
+
+def not_checked(scores: Collection[Score]) -> list[str]:
+    """One remark that names these scores."""
+    if not scores:
+        return []
+    targets: dict[str, list[str]] = {}
+    for model, target in sorted(scores, key=lambda score: (score.model.path, score.target)):
+        targets.setdefault(model.path, []).append(target)
+    named = "; ".join(f"{path} on {', '.join(own)}" for path, own in targets.items())
+    return [
+        "Not checked for leakage, so test patients may be among those that the model was trained on: "
+        f"{named}. Prepare its source and score the masks again: segshift score."
+    ]
 
 
 def not_yet(rows: Collection[Iterable[Asked]]) -> list[str]:

@@ -1,12 +1,13 @@
 """Any table of scores: of tables.yaml, a selection, or an experiment's own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from segshift.grid import Grid
 from segshift.measures import METRICS
 from segshift.table_entries import SelectionTable, Statistics
 from segshift.tables import aggregate, layout, selection
-from segshift.tables.asked import Asked, Tracked
+from segshift.tables.asked import Asked, Tracked, not_checked
 from segshift.tables.table import Table
 
 
@@ -20,6 +21,11 @@ def build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: 
         tracked: what is known of them.
         remarks: what is to be said about all of it, before its own remarks.
     """
+    table = _build(grid, name, asked, tracked, remarks)
+    return replace(table, remarks=(*table.remarks, *not_checked(tracked.unchecked)))
+
+
+def _build(grid: Grid, name: str, asked: list[Asked], tracked: Tracked, remarks: Sequence[str]) -> Table:
     entry = grid.config.tables.get(name)
     if entry is None:
         table = aggregate.build(grid, name, asked, tracked)

@@ -11,7 +11,17 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter
 
 from segshift.scores import mean
-from segshift.tables.asked import MODEL_AXES, Asked, Tracked, awaited, labelled, lacks, lost, without
+from segshift.tables.asked import (
+    MODEL_AXES,
+    Asked,
+    Tracked,
+    awaited,
+    doubtful,
+    labelled,
+    lacks,
+    lost,
+    without,
+)
 from segshift.tables.table import Evidence, Number
 
 dice = attrgetter("dice")
@@ -34,8 +44,8 @@ def number(
         average: ``pooled`` or ``anatomy_first``.
         of: what is taken of a score.
     """
-    notes = (*labelled(asked, tracked), *without(asked))
     wanted = [one for one in asked if not one.left_out]
+    notes = (*labelled(asked, tracked), *doubtful(wanted, tracked), *without(asked))
     scores = tuple(tracked.scores[one.score] for one in wanted if one.score in tracked.scores)
     if lacks(wanted, tracked.scores):
         return Number(None, scores), (lost(wanted, tracked), *notes)

@@ -112,7 +112,7 @@ class Comparison:
     ``effects`` by statistic, ``datasets`` by target, ``classes`` by anatomy and class. ``patients``: what
     each (group, patient) adds to the difference of the first statistic, the largest first. ``cells``: mean
     difference, p of signed ranks and number of cells: they are not independent, so it is an illustration.
-    ``left_out``: scores that only one side has.
+    ``left_out``: scores that only one side has. ``remarks``: what else must be said of the scores.
     """
 
     one: str
@@ -125,6 +125,7 @@ class Comparison:
     left_out: int
     classes: Mapping[tuple[str, str], Class] = field(default_factory=dict)
     names: tuple[str, str] | None = None  # for people; default: the sides as they were asked for
+    remarks: tuple[str, ...] = ()
 
     @property
     def main(self) -> tuple[str, Effect]:

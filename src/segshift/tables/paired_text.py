@@ -66,7 +66,7 @@ def _notes(found: Comparison) -> list[str]:
         said.append(f"{text}; cells share patients and models, so this is an illustration.")
     if found.left_out:
         said.append(f"{found.left_out} scores that have no partner on the other side are left out.")
-    return said
+    return [*said, *found.remarks]
 
 
 def deciding(found: Comparison, title: str) -> list[str]:
@@ -126,7 +126,7 @@ def paragraph(found: Comparison) -> str:
         said.append(f"Dataset by dataset (Wilcoxon signed ranks, Holm), {which} showed a difference at 0.05.")
     if main.interval:
         said.append(_scope(main.interval.about))
-    return " ".join(said)
+    return " ".join([*said, *found.remarks])
 
 
 def _evidence(main: Effect) -> str:
@@ -186,6 +186,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
         },
         "cells": dict(zip(("mean_difference", "wilcoxon_p", "count"), found.cells, strict=True)),
         "left_out": found.left_out,
+        "remarks": list(found.remarks),
         "paragraph": paragraph(found),
     }
 
