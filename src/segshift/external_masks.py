@@ -1,35 +1,32 @@
-"""Masks that other tools made: found by name, laid on the grids that scores are made on, and scored.
+"""Masks that other tools made, laid on the grids that scores are made on, and scored.
 
 A mask may lie on the raw grid (the image's, in any orientation) or on the prepared one. From the raw grid it
 comes to the prepared one by the steps that took the true labels there; from the prepared grid to the raw one
-as our own predictions do, see ``raw_grid.py``.
+as our own predictions do, see ``raw_grid.py``. Pictures hold no place in space: they lie on the raw grid,
+pixel for pixel. Which files they are is said in ``mask_files.py``.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 
 from segshift import raw_labels
 from segshift.errors import SegShiftError
 from segshift.evaluation import Asked
-from segshift.layers import canvas, scans
+from segshift.layers import canvas, pictures, scans
+from segshift.mask_files import settings_of
 from segshift.preparation import cases, steps
-from segshift.prepared import SPLITS, Prepared, VolumeInfo
+from segshift.prepared import Prepared, VolumeInfo
 from segshift.raw_grid import RawGrid
 from segshift.scores import Row
-from segshift.splits import LOADER
 from segshift.volume_scores import counted, measured
 from segshift.volumes import Volume, integers
 
 APART = 0.05  # voxels between two grids that are one: NIfTI stores an affine as float32
-LISTED = 10  # names in an error
-NOT_IN_NAMES = re.compile(r"[^\w.-]", re.ASCII)  # of files
 INTENSITY = ("min_max", "n4", "percentile", "skull_strip", "z")  # steps that move no voxel and no label
 
 
@@ -40,76 +37,17 @@ class Mask(NamedTuple):
     native: np.ndarray | None
 
 
-def file_names(prepared: Prepared) -> dict[str, dict[str, str]]:
-    """The name of each volume's files, without ending, by split and id.
-
-    It is the id with letters, digits, ``_``, ``-`` and ``.``; where training and validation, which lie in one
-    folder, have ids in common, the split stands before it.
-
-    Raises:
-        SegShiftError: two volumes of a split have the same name.
-    """
-    ids = {split: [volume.id for volume in prepared.volumes(split)] for split in SPLITS}
-    names = {split: {one: NOT_IN_NAMES.sub("_", one) for one in own} for split, own in ids.items()}
-    if set(names["train"].values()) & set(names["validation"].values()):
-        for split in ("train", "validation"):
-            names[split] = {one: f"{split}_{name}" for one, name in names[split].items()}
-    for split, own in names.items():
-        if len(set(own.values())) < len(own):
-            raise SegShiftError(f"{prepared.folder.name}: two volumes of {split} have the same file name")
-    return names
-
-
-def find(folder: Path, names: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
-    """The mask of each volume, by its id, and names of masks that are of none of them.
-
-    Args:
-        folder: where they are.
-        names: of files, by id; of a split, see ``file_names``.
-
-    Raises:
-        SegShiftError: there is no such folder, masks are missing, or a volume has two; all are named.
-    """
-    if not folder.is_dir():
-        raise SegShiftError(f"there is no folder {folder}")
-    there: dict[str, list[Path]] = {}
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and not file.name.startswith(".") and (end := canvas.suffix(file, canvas.MASKS)):
-            there.setdefault(file.name[: -len(end)], []).append(file)
-    wanted = list(names.values())
-    extra = [file.name for name in sorted(there.keys() - set(wanted)) for file in there[name]]
-    if missing := [name for name in wanted if name not in there]:
-        more = f"; masks of no such volume are there: {_some(extra)}" if extra else ""
-        endings = ", ".join(canvas.MASKS)
-        raise SegShiftError(
-            f"{folder}: {len(missing)} of {len(wanted)} masks are missing: {_some(missing)} ({endings}){more}"
-        )
-    for name in wanted:
-        if len(there[name]) > 1:
-            raise SegShiftError(
-                f"{folder}: {' and '.join(file.name for file in there[name])} are one volume's"
-            )
-    return {volume: there[name][0] for volume, name in names.items()}, extra
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
-
-
-def settings_of(prepared: Prepared) -> dict[str, Any]:
-    """What a dataset was prepared from."""
-    return yaml.load(prepared.manifest["settings"], LOADER)
-
-
 # ---- from a file to the grids ------------------------------------------------------------------------------
 
 
-def read(file: Path, volume: VolumeInfo, settings: Mapping[str, Any], native: bool, raw: bool) -> Mask:
+def read(
+    files: Sequence[Path], volume: VolumeInfo, settings: Mapping[str, Any], native: bool, raw: bool
+) -> Mask:
     """A mask on the prepared grid and, if asked, on the raw one.
 
     Args:
-        file: NIfTI, MGZ, NRRD or MetaImage; its axes may run in any order and direction.
+        files: a NIfTI, MGZ, NRRD or MetaImage, whose axes may run in any order and direction, or pictures:
+            one of all slices, or one a file of the volume's images, in their order.
         volume: which it is of.
         settings: of the prepared dataset.
         native: the raw grid is asked for too.
@@ -118,12 +56,8 @@ def read(file: Path, volume: VolumeInfo, settings: Mapping[str, Any], native: bo
     Raises:
         SegShiftError: it cannot be read, lies on another grid, or holds a number that is no class.
     """
-    array, affine = scans.load(file, None)
-    label = integers(array, str(file))
-    try:
-        label = cases.map_labels(label, dict(settings)) if raw else _classes(label, settings["classes"])
-    except SegShiftError as error:
-        raise SegShiftError(f"{file}: {error}") from None
+    label, affine = _load(files, volume, settings, raw)
+    file = files[0]
     shape = (volume.slices, *volume.shape)
     on_prepared = laid_on(label, affine, volume.affine, shape)
     on_raw = laid_on(label, affine, volume.raw_affine, volume.raw_shape)
@@ -140,6 +74,32 @@ def read(file: Path, volume: VolumeInfo, settings: Mapping[str, Any], native: bo
     except SegShiftError as error:
         raise SegShiftError(f"{file}: {error}") from None
     return Mask(prepared, on_raw if native else None)
+
+
+def _load(
+    files: Sequence[Path], volume: VolumeInfo, settings: Mapping[str, Any], raw: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class indices of three axes, and the affine from their indices to mm."""
+    labels = []
+    for file in files:
+        if canvas.is_picture(file):
+            array, affine = pictures.pages(file, colour=False), volume.raw_affine
+        else:
+            array, affine = scans.load(file, None)
+        label = integers(array, str(file))
+        try:
+            labels.append(
+                cases.map_labels(label, dict(settings)) if raw else _classes(label, settings["classes"])
+            )
+        except SegShiftError as error:
+            raise SegShiftError(f"{file}: {error}") from None
+    label = np.concatenate(labels) if len(labels) > 1 else labels[0]
+    if canvas.is_picture(files[0]) and label.shape != volume.raw_shape:
+        raise SegShiftError(
+            f"{files[0]}: a mask that is a picture has the pixels of its raw image, "
+            f"{_size(volume.raw_shape)} (slices, rows, columns), and this one has {_size(label.shape)}"
+        )
+    return label, affine
 
 
 def _classes(label: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -218,12 +178,17 @@ def _backward(label: np.ndarray, volume: VolumeInfo, classes: int) -> np.ndarray
 
 
 def score(
-    found: Mapping[str, Path], prepared: Prepared, target: str, split: str, asked: Asked, raw: bool = False
+    found: Mapping[str, Sequence[Path]],
+    prepared: Prepared,
+    target: str,
+    split: str,
+    asked: Asked,
+    raw: bool = False,
 ) -> list[Row]:
     """Rows of a split, as ``evaluate`` writes them; without losses, for a mask has none.
 
     Args:
-        found: the mask of each volume, by its id.
+        found: the files of each volume's mask, by its id, see ``mask_files.find``.
         prepared: the target.
         target: its name.
         split: whose volumes they are.

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 from tests.stages.masks_of_others import changed, dice, exported, rows_of, say
 
-from segshift import external_masks, scores
+from segshift import mask_files, scores
 from segshift.datasets import nnunet
 from segshift.errors import SegShiftError
 from segshift.prepared import Prepared
@@ -143,15 +143,15 @@ class Ids:
 
 
 def test_names_of_files_are_safe_and_tell_splits_apart(tmp_path):
-    names = external_masks.file_names(Ids(train=["a/1 x", "b"], validation=["c"], test=["b"]))
+    names = mask_files.file_names(Ids(train=["a/1 x", "b"], validation=["c"], test=["b"]))
     assert names == {"train": {"a/1 x": "a_1_x", "b": "b"}, "validation": {"c": "c"}, "test": {"b": "b"}}
-    names = external_masks.file_names(Ids(train=["a", "b"], validation=["b"], test=["b"]))
+    names = mask_files.file_names(Ids(train=["a", "b"], validation=["b"], test=["b"]))
     assert names["train"] == {"a": "train_a", "b": "train_b"}
     assert (names["validation"], names["test"]) == ({"b": "validation_b"}, {"b": "b"})
     (tmp_path / "validation_b.nii.gz").touch()
-    assert external_masks.find(tmp_path, names["validation"]) == ({"b": tmp_path / "validation_b.nii.gz"}, [])
+    assert mask_files.find(tmp_path, names["validation"]) == ({"b": (tmp_path / "validation_b.nii.gz",)}, [])
     with pytest.raises(SegShiftError, match="toy: two volumes of test have the same file name"):
-        external_masks.file_names(Ids(train=[], validation=[], test=["a b", "a_b"]))
+        mask_files.file_names(Ids(train=[], validation=[], test=["a b", "a_b"]))
 
 
 def test_missing_and_extra_masks_are_named(made, tmp_path, capsys):

@@ -39,6 +39,19 @@ def pages(file: Path, colour: bool) -> np.ndarray:
     return array[..., 0]
 
 
+def extent(file: Path) -> tuple[int, int, int]:
+    """Pages, rows and columns of the first one; nothing but headers is read.
+
+    Raises:
+        SegShiftError: a missing, truncated or other file.
+    """
+    try:
+        with Image.open(file) as opened:
+            return getattr(opened, "n_frames", 1), opened.height, opened.width
+    except BROKEN as error:
+        raise SegShiftError(f"{file} cannot be read as a picture: {error}") from error
+
+
 def _array(page: Image.Image, colour: bool) -> np.ndarray:
     if page.mode in ("P", "PA") and colour:
         page = page.convert("RGB")

@@ -18,7 +18,7 @@ from segshift import config as configuration
 from segshift import plugins
 from segshift.entries import Config
 from segshift.errors import SegShiftError, unknown
-from segshift.external_masks import file_names, settings_of
+from segshift.mask_files import file_names, settings_of
 from segshift.paths import Results, appearing
 from segshift.preparation import cases
 from segshift.prepared import SPLITS, Prepared

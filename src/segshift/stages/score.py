@@ -8,11 +8,12 @@ no ``model.ckpt`` is made by no workflow.
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segshift import config as configuration
-from segshift import external_masks, lock, scores, tracking
+from segshift import external_masks, lock, mask_files, scores, tracking
 from segshift import grid as grids
 from segshift.entries import NAME, Config
 from segshift.errors import SegShiftError, unknown
@@ -69,10 +70,14 @@ def run(
         raise SegShiftError(f"{dataset} has the classes {prepared.classes}, the model {settings['classes']}")
     checked = _check_patients(settings, results, dataset, prepared, unchecked)
     asked = evaluate.asked_for(config_folder, settings, dict(options or {}))
+    pictures = mask_files.of_pictures(prepared)
+    entry = config.datasets[dataset]
+    raw_folder = results.root.resolve().parent / config.project.raw / (entry.folder or dataset)
     rows = []
     for split, where in (("validation", validation), ("test", folder)):
         if where is not None:
-            found, extra = external_masks.find(where, external_masks.file_names(prepared)[split])
+            images = partial(mask_files.images, prepared, split, raw_folder) if pictures else None
+            found, extra = mask_files.find(where, mask_files.file_names(prepared)[split], images)
             if extra:
                 print(f"{dataset}: not of its {split} volumes, not scored: {', '.join(extra)}", flush=True)
             rows += external_masks.score(found, prepared, dataset, split, asked, raw)
