@@ -166,3 +166,11 @@ def made(tmp_path_factory, project_class, database):
     from tests.stages.masks_of_others import prepared_and_exported
 
     return prepared_and_exported(tmp_path_factory.mktemp("external"), project_class, database)
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A small raw dataset to be prepared: see ``raw_site.py``."""
+    from tests.stages.raw_site import Site
+
+    return Site(tmp_path)
