@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segshift import augment
-from segshift.slices import Positions, TrainingSlices, collate, tensors
+from segshift.loading import Loader
+from segshift.slices import Positions, TrainingSlices, augmented, tensors
 
 SIZE, BATCH, SLICES = 256, 4, 500
 TURN, SLOW = 12, 2  # batches, ours and the others', which take longer
@@ -84,12 +84,6 @@ def batchgenerators() -> Callable[[Tensor, Tensor], Any]:
     return apply
 
 
-def augmented(batch: Any) -> Any:
-    """What a training does with a batch out of the loader."""
-    batch = tensors(batch)
-    return augment.apply(batch.images, batch.labels, batch.augmentation)
-
-
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -104,10 +98,9 @@ def main() -> None:
             print("batchgeneratorsv2 is not installed here and is left out")
         for workers in (0, 1, 2):
             more = {"num_workers": workers, "worker_init_fn": lambda number: torch.set_num_threads(1)}
-            more |= {"prefetch_factor": 1} if workers else {}  # few batches are ready before the clock starts
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
-            ours = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            ways = {"segshift": loader_rates.Way(ours, augmented, TURN)}
+            ours = Loader(slices, positions, workers, torch.device("cpu"))
+            ways = {"segshift": loader_rates.Way(ours, lambda batch: augmented(tensors(batch)), TURN)}
             for other, transform in others.items():
                 loader = DataLoader(Transformed(slices, transform), batch_size=BATCH, **more)
                 ways[other] = loader_rates.Way(loader, lambda one: one, SLOW)

@@ -34,10 +34,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from segshift import augment
-from segshift.slices import Positions, TrainingSlices, collate, tensors
+from segshift.loading import Loader
+from segshift.slices import Positions, TrainingSlices, augmented, tensors
 
 SIZE, CLASSES, BATCH = 256, 15, 4
-TURN = {"ours": 30, "original": 5}  # batches
+TURN = {"ours": 50, "original": 20}  # batches
 SLICES = 1000  # of the dataset: as many as ours sees
 RECIPE = {
     "elastic": {"probability": 0.25, "sigma": 20, "alpha": 1000},
@@ -176,12 +177,6 @@ def compare() -> None:
 # ---- loader ------------------------------------------------------------------------------------------------
 
 
-def augmented(batch: Any) -> Any:
-    """What a training does with a batch out of the loader."""
-    batch = tensors(batch)
-    return augment.apply(batch.images, batch.labels, batch.augmentation)
-
-
 def loaders(folder: Path) -> None:
     """Both loaders without workers and with two."""
     counts = {"train": 2, "validation": 0, "test": 0}
@@ -191,13 +186,12 @@ def loaders(folder: Path) -> None:
     recipes = {"ours": RECIPE, "ours, one coin (default)": one_coin}
     own = {way: TrainingSlices(data, patients, patients, recipe, 0) for way, recipe in recipes.items()}
     for workers in (0, 2):
-        more = {"num_workers": workers} | ({"prefetch_factor": 1} if workers else {})
-        other = DataLoader(Original(own["ours"]), batch_size=BATCH, **more)
+        other = DataLoader(Original(own["ours"]), batch_size=BATCH, num_workers=workers)
         ways = {"original": loader_rates.Way(other, lambda batch: batch, TURN["original"])}
         for way, slices in own.items():
             positions = Positions(slices, "rare_class", BATCH, lambda: 0)
-            loader = DataLoader(slices, batch_sampler=positions, collate_fn=collate, **more)
-            ways[way] = loader_rates.Way(loader, augmented, TURN["ours"])
+            loader = Loader(slices, positions, workers, torch.device("cpu"))
+            ways[way] = loader_rates.Way(loader, lambda batch: augmented(tensors(batch)), TURN["ours"])
         found = loader_rates.rates(ways, BATCH)
         theirs = found["original"]
         for way, one in found.items():

@@ -1,14 +1,14 @@
 """Rates of data loaders, by the clock and by the processor."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from torch.utils.data import DataLoader
-
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Rate(NamedTuple):
@@ -29,34 +29,46 @@ class Way(NamedTuple):
     batches: int
 
 
-def rates(ways: dict[str, Way], size: int, warm: int = 4, turns: int = 8) -> dict[str, Rate]:
-    """Rates over batches of ``size`` slices, after some that do not count.
+def rates(ways: dict[str, Way], size: int, warm: int = 8, turns: int = 4) -> dict[str, Rate]:
+    """Rates over batches of ``size`` slices.
 
-    The ways take turns, so that what else the machine does disturbs all of them alike.
+    The ways take turns, so that what else the machine does disturbs all of them alike. The workers of a way
+    stand still while it is not its turn, and the first batches of a turn, which may lie ready, do not count.
     """
-    iterators = {name: iter(way.loader) for name, way in ways.items()}
-    workers = {name: [one.pid for one in getattr(it, "_workers", [])] for name, it in iterators.items()}
+    iterators, workers, known = {}, {}, set()
     for name, way in ways.items():
-        for _ in range(warm):
-            way.finish(next(iterators[name]))
-    begun = {name: sum(map(_of_process, pids)) for name, pids in workers.items()}
-    seconds, own = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
-    for _ in range(turns):
-        for name, way in ways.items():
-            started, core = time.perf_counter(), time.process_time()
-            for _ in range(way.batches):
-                way.finish(next(iterators[name]))
-            seconds[name] += time.perf_counter() - started
-            own[name] += time.process_time() - core
-    found = {}
-    for name, way in ways.items():
-        slices = turns * way.batches * size
-        core = own[name] + sum(map(_of_process, workers[name])) - begun[name]
-        found[name] = Rate(slices / seconds[name], slices / core)
-    return found
+        iterators[name] = iter(way.loader)
+        way.finish(next(iterators[name]))  # now its workers are there
+        everyone = {child.pid for child in psutil.Process().children()}
+        workers[name], known = list(everyone - known), everyone
+    seconds, cores = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
+    try:
+        for name in ways:
+            _send(workers[name], signal.SIGSTOP)
+        for _ in range(turns):
+            for name, way in ways.items():
+                _send(workers[name], signal.SIGCONT)
+                for _ in range(warm):
+                    way.finish(next(iterators[name]))
+                started, core = time.perf_counter(), _core_seconds(workers[name])
+                for _ in range(way.batches):
+                    way.finish(next(iterators[name]))
+                seconds[name] += time.perf_counter() - started
+                cores[name] += _core_seconds(workers[name]) - core
+                _send(workers[name], signal.SIGSTOP)
+    finally:
+        for pids in workers.values():  # they end when they are told to
+            _send(pids, signal.SIGCONT)
+    slices = {name: turns * way.batches * size for name, way in ways.items()}
+    return {name: Rate(slices[name] / seconds[name], slices[name] / cores[name]) for name in ways}
 
 
-def _of_process(pid: int) -> float:
-    """Core-seconds of another process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def _core_seconds(pids: list[int]) -> float:
+    """What this process and others have used so far."""
+    others = (Path(f"/proc/{pid}/schedstat").read_text().split()[0] for pid in pids)
+    return time.process_time() + sum(map(int, others)) / 1e9

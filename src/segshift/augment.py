@@ -1,4 +1,5 @@
 """Augmentation in two halves: ``draw`` (numpy, per slice) and ``apply`` (torch, a whole batch, any device).
+``apply`` is ``move`` and then ``light``.
 
 Written here because no library takes a seed per sample of a batch, and CPU and GPU must draw the same.
 Transforms and their order are the thesis's (4.2.3): elastic, structural, photometric. Lengths are given in
@@ -69,8 +70,16 @@ def _draw_elastic(random, size, *, probability=0.25, sigma=20.0, alpha=1000.0) -
 
 def displacement(drawn: Drawn, size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """The field of a slice that was drawn ``elastic``: (2, H, W) float32, pixels down and across."""
-    (rows, _), (columns, _) = (_basis(*one) for one in zip(size, drawn["sigmas"], strict=True))
-    return rows.to(device) @ torch.from_numpy(drawn["elastic"]).to(device) @ columns.to(device).T
+    rows, columns = (_vectors(*one, str(device)) for one in zip(size, drawn["sigmas"], strict=True))
+    # A product's last bits follow from the number of threads, and a worker has one.
+    with _one_thread():
+        return rows @ torch.from_numpy(drawn["elastic"]).to(device) @ columns.T
+
+
+@lru_cache(maxsize=8)
+def _vectors(side: int, sigma: float, device: str) -> Tensor:
+    """The eigenvectors of ``_basis`` on a device."""
+    return _basis(side, sigma)[0].to(device)
 
 
 @lru_cache(maxsize=8)
@@ -142,14 +151,31 @@ def apply(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
         images float32 after everything, images before photometric distortion, labels int64 (of the nearest
         pixel).
     """
-    images, labels = images.to(torch.float32, copy=True), labels.clone()
-    if moved := [place for place, one in enumerate(drawn) if "shift" in one or "elastic" in one]:
+    plain, labels = move(images, labels, drawn)
+    return light(plain, drawn), plain, labels.long()
+
+
+def move(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tensor, Tensor]:
+    """The first part of ``apply``, elastic and structural: images float32, labels of the type they came in.
+
+    Its bits hang on no number of threads.
+    """
+    images = images.to(torch.float32, copy=True)
+    moved = [place for place, one in enumerate(drawn) if "shift" in one or "elastic" in one]
+    if len(moved) == len(drawn):
+        return _warp(images, labels, drawn)
+    labels = labels.clone()
+    if moved:
         # Slices that drew neither stay as they are, to the bit.
         at = torch.tensor(moved, device=images.device)
         warped, bent = _warp(images[at], labels[at], [drawn[place] for place in moved])
         images.index_copy_(0, at, warped)
         labels.index_copy_(0, at, bent)
-    plain = images
+    return images, labels
+
+
+def light(images: Tensor, drawn: Sequence[Drawn]) -> Tensor:
+    """The second part of ``apply``, photometric: new images, or the same where nothing is drawn."""
     if any("brightness" in one for one in drawn):
         value = images.new_tensor([[one.get("brightness", 0.0), one.get("contrast", 1.0)] for one in drawn])
         add, factor = value.T.reshape(2, -1, 1, 1, 1)
@@ -159,7 +185,7 @@ def apply(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
         at = torch.tensor(turned, device=images.device)
         value = images.new_tensor([_colour(drawn[place]) for place in turned])
         images = images.index_copy(0, at, _recolour(images[at], *value.T.reshape(2, -1, 1, 1)))
-    return images, plain, labels.long()
+    return images
 
 
 def _colour(one: Drawn) -> tuple[float, float]:
@@ -197,8 +223,10 @@ def _warp(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
     p. What lies outside of the slice by the structural part alone becomes 0."""
     size = images.shape[-2:]
     spans = [max(side - 1, 1) / 2 for side in size]  # pixels of one unit in the grid
-    q = _structural(drawn, size, images.device)
-    grid = q.movedim(0, -1).flip(-1)  # column before row
+    parts = _structural(drawn, size, images.device)
+    grid = images.new_empty(len(drawn), *size, 2)
+    for axis, (rows, columns) in enumerate(parts):
+        torch.add(rows, columns, out=grid[..., 1 - axis])  # column before row
     for place, one in enumerate(drawn):
         if "elastic" in one:
             field = displacement(one, size, images.device)
@@ -206,19 +234,27 @@ def _warp(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
                 field = _sample(field[None], grid[place][None], "bilinear")[0]
             for axis, span in enumerate(spans):
                 grid[place, ..., 1 - axis].add_(field[axis], alpha=1 / span)
-    beyond = [q[axis].abs_() > 1 + 0.5 / span for axis, span in enumerate(spans)]
-    beyond = beyond[0].logical_or_(beyond[1])
-    warped = _sample(images, grid, "bilinear").masked_fill_(beyond.unsqueeze(1), 0)
-    moved = _sample(labels.unsqueeze(1).to(images.dtype), grid, "nearest").squeeze(1).to(labels.dtype)
-    return warped, moved.masked_fill_(beyond, 0)
+    warped = _sample(images, grid, "bilinear")
+    moved = _sample(labels.unsqueeze(1).to(images.dtype), grid, "nearest").squeeze(1)
+    if any("shift" in one for one in drawn):
+        # As numbers, not as truth values: four times as fast.
+        inside = [
+            (rows + columns).abs_().le_(1 + 0.5 / span)
+            for (rows, columns), span in zip(parts, spans, strict=True)
+        ]
+        inside = inside[0].mul_(inside[1])
+        warped.mul_(inside.unsqueeze(1))
+        moved.mul_(inside)
+    return warped, moved.to(labels.dtype)
 
 
-def _structural(drawn: Sequence[Drawn], size: Sequence[int], device: torch.device) -> Tensor:
-    """Where each output pixel comes from, before the elastic displacement: row and column, (2, B, H, W), -1
-    and 1 at the centres of the outermost pixels.
+def _structural(
+    drawn: Sequence[Drawn], size: Sequence[int], device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """Where each output pixel comes from, before the elastic displacement, -1 and 1 at the centres of the
+    outermost pixels.
 
-    Both are sums of a part by row and a part by column, so that nothing of the slice's size but the result is
-    made.
+    Its row and its column are each the sum of a part by row, (B, H, 1), and one by column, (B, 1, W).
     """
     angle = np.deg2rad([one.get("angle", 0.0) for one in drawn])
     zoom = np.array([one.get("zoom", 1.0) for one in drawn])
@@ -226,12 +262,13 @@ def _structural(drawn: Sequence[Drawn], size: Sequence[int], device: torch.devic
     shift = np.array([one.get("shift", (0.0, 0.0)) for one in drawn], dtype=np.float64)
     # pixels from the centre, (B, H) and (B, W)
     down, right = (np.arange(one) - (one - 1) / 2 - shift[:, axis, None] for axis, one in enumerate(size))
-    q = torch.empty(2, len(drawn), *size, device=device)
-    for axis, parts in enumerate(((cosine * down, sine * right), (-sine * down, cosine * right))):
-        parts = (torch.from_numpy(one * 2 / max(size[axis] - 1, 1)).float() for one in parts)
-        rows, columns = (one.to(device) for one in parts)
-        torch.add(rows[:, :, None], columns[:, None], out=q[axis])
-    return q
+    found = []
+    for side, parts in zip(
+        size, ((cosine * down, sine * right), (-sine * down, cosine * right)), strict=True
+    ):
+        rows, columns = (torch.from_numpy(one * 2 / max(side - 1, 1)).float().to(device) for one in parts)
+        found.append((rows[:, :, None], columns[:, None]))
+    return found
 
 
 def _sample(images: Tensor, grid: Tensor, mode: str) -> Tensor:

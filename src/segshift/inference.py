@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segshift import devices
 from segshift import model as models
 from segshift.contracts import is_frozen
 from segshift.model import Segmenter
@@ -45,7 +46,7 @@ def load(
     Raises:
         SegShiftError: model.ckpt is missing, of another cell, or does not fit.
     """
-    torch.set_num_threads(settings["training"].get("cpu_threads", 1))
+    devices.set_up(settings["training"])
     (built,) = models.build([settings], results)
     found = []
     for name in names:

@@ -1,5 +1,5 @@
-"""Slices of a prepared dataset, on their way into batches. Workers only read and draw; nothing is random
-here."""
+"""Slices of a prepared dataset, on their way into batches. Workers read, draw and, for a CPU, warp; nothing
+is random here."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -49,9 +49,9 @@ class Draw(NamedTuple):
 class Drawn(NamedTuple):
     """A batch as the loader hands it over; see ``contracts.Batch`` for shapes.
 
-    Images are float16 and labels uint8, as they are stored: less to hand over, and ``augment.apply`` widens
-    them where they are used. Out of a worker come arrays, not tensors, which for so few bytes are handed over
-    in half the time; ``tensors`` makes them.
+    For a GPU images are float16 and labels uint8, as they are stored: less to hand over, and ``augmented``
+    widens them where they are used. For a CPU they are ``moved`` already, by the workers where there are
+    some, and images float32.
     """
 
     images: np.ndarray | Tensor
@@ -59,6 +59,7 @@ class Drawn(NamedTuple):
     labelled: np.ndarray | Tensor
     indices: list[int]
     augmentation: list[augment.Drawn]
+    moved: bool = False
 
 
 class Chunk(NamedTuple):
@@ -142,17 +143,27 @@ class TrainingSlices(Dataset):
         return image, label, labelled, draw.index, drawn
 
 
-def collate(items: list[tuple[Any, ...]]) -> Drawn:
-    """Stack slices into a batch; augmentation parameters stay a list."""
+def collate(items: list[tuple[Any, ...]], move: bool = False) -> Drawn:
+    """Stack slices into a batch; augmentation parameters stay a list.
+
+    Args:
+        items: of ``TrainingSlices``.
+        move: apply ``augment.move`` here.
+    """
     images, labels, labelled, indices, augmentation = zip(*items, strict=True)
-    images = np.stack(images)
-    return Drawn(
-        images if images.ndim == 4 else images[:, None],
-        np.stack(labels),
-        np.array(labelled),
-        list(indices),
-        list(augmentation),
-    )
+    images, labels = np.stack(images), np.stack(labels)
+    images = images if images.ndim == 4 else images[:, None]
+    if move:
+        moved = augment.move(torch.from_numpy(images), torch.from_numpy(labels), augmentation)
+        images, labels = (one.numpy() for one in moved)
+    return Drawn(images, labels, np.array(labelled), list(indices), list(augmentation), move)
+
+
+def augmented(batch: Drawn) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``augment.apply`` makes of a batch of tensors, wherever its first part was done."""
+    if not batch.moved:
+        return augment.apply(batch.images, batch.labels, batch.augmentation)
+    return augment.light(batch.images, batch.augmentation), batch.images, batch.labels.long()
 
 
 class Positions(Sampler):

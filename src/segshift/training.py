@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segshift import augment, snapshots, watch
+from segshift import devices, snapshots, watch
 from segshift.cell import Cell
 from segshift.contracts import Batch, set_mode
 from segshift.errors import SegShiftError
 from segshift.layers.pseudo_labels import per_class
 from segshift.lightning_import import LightningEnvironment, LightningModule, Trainer
+from segshift.loading import Loader
 from segshift.prepared import Prepared
 from segshift.rows import sampling_seed
 from segshift.sampling import key
@@ -36,8 +37,8 @@ from segshift.slices import (
     Positions,
     TrainingSlices,
     VolumeChunks,
+    augmented,
     channels,
-    collate,
     crop,
     tensors,
 )
@@ -204,16 +205,12 @@ class Training(LightningModule):
     def train_dataloader(self) -> DataLoader:
         self._estimate()
         self.at = self.done
-        return DataLoader(
-            self.train_slices, batch_sampler=self.positions, collate_fn=collate, **self._reading()
-        )
+        return Loader(self.train_slices, self.positions, self.workers, self.device)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.validation, batch_size=None, **self._reading())
-
-    def _reading(self) -> dict[str, Any]:
-        """Workers; for a GPU validation slices in memory that it copies from while it computes."""
-        return {"num_workers": self.workers, "pin_memory": self.device.type == "cuda"}
+        # for a GPU in memory that it copies from while it computes
+        pin = self.device.type == "cuda"
+        return DataLoader(self.validation, batch_size=None, num_workers=self.workers, pin_memory=pin)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return tensors(batch, device)
@@ -252,7 +249,7 @@ class Training(LightningModule):
 
     def _step(self, drawn: Drawn, step: int, cells: list[Cell]) -> None:
         """One step of some cells on one batch, whose pass they share, and the time that it takes."""
-        images, plain, labels = augment.apply(drawn.images, drawn.labels, drawn.augmentation)
+        images, plain, labels = augmented(drawn)
         if self.multiple > 1:
             same = plain is images
             images, labels = crop(images, self.multiple), crop(labels, self.multiple)
@@ -329,7 +326,7 @@ def fit(cells: list[Cell], prepared: Prepared, workers: int = 0) -> None:
         SegShiftError: a loss is not finite, the features do not fit in memory, and the like.
     """
     _quiet()
-    torch.set_num_threads(cells[0].settings["training"].get("cpu_threads", 1))
+    devices.set_up(cells[0].settings["training"])
     training = Training(cells, prepared, workers)
     if not any(cell.goes_on for cell in cells):
         return

@@ -106,6 +106,7 @@ def _probe(settings: dict[str, Any], size: tuple[int, int]) -> tuple[float, floa
     from segshift import model as models
     from segshift.contracts import is_frozen
     from segshift.devices import device as find_device
+    from segshift.devices import set_up
 
     bare = {**settings, "backbone": {**settings["backbone"], "weights": None}}
     bare["head"] = {key: value for key, value in settings["head"].items() if key != "init"}
@@ -115,7 +116,7 @@ def _probe(settings: dict[str, Any], size: tuple[int, int]) -> tuple[float, floa
         (model,) = models.build([bare], Results())
     except SegShiftError as error:
         raise SegShiftError(f"{settings['cell']} cannot be built: {error}") from None
-    torch.set_num_threads(settings["training"].get("cpu_threads", 1))  # as a training does
+    set_up(settings["training"])  # as a training does
     device = find_device("auto")
     model = model.to(device).train()
     batch = settings["training"]["batch_size"]

@@ -18,7 +18,7 @@ from segshift.layers.images import Prepare
 from segshift.paths import Results, locate
 from segshift.prepared import Prepared
 from segshift.rows import sampling_seed
-from segshift.slices import Draw, TrainingSlices, collate, crop, tensors
+from segshift.slices import Draw, TrainingSlices, augmented, collate, crop, tensors
 from segshift.stages import check
 from segshift.stages.settings import parse
 
@@ -51,7 +51,7 @@ def sheet(settings: dict[str, Any], prepared: Prepared) -> Any:
     draws = [Draw(0, position, int(index)) for position, index in enumerate(order[:DRAWS])]
     batch = tensors(collate([slices[draw] for draw in draws]))
     images, labels = (crop(one, model.crop) for one in (batch.images.float(), batch.labels))
-    moved, _, bent = augment.apply(batch.images, batch.labels, batch.augmentation)
+    moved, _, bent = augmented(batch)
     moved, bent = crop(moved, model.crop), crop(bent, model.crop)
     places = [slices.slices[draw.index] for draw in draws]
     names = ", ".join(f"{volume.id} slice {z}" for _, volume, z in places)

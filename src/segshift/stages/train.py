@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from segshift import losses, objectives, plugins, provenance, records, rows, training
+from segshift import devices, losses, objectives, plugins, provenance, records, rows, training
 from segshift import model as models
 from segshift.cell import Cell
 from segshift.contracts import is_frozen
@@ -204,7 +204,7 @@ def fit(
         torch.cuda.reset_peak_memory_stats(device)
     first = todo[0].settings
     prepared = Prepared(results.data(first.get("target", first["source"])["dataset"]))
-    torch.set_num_threads(first["training"].get("cpu_threads", 1))
+    devices.set_up(first["training"])
     cells = _cells(todo, results, device, failed)
     try:
         training.fit(cells, prepared, workers)
