@@ -10,7 +10,6 @@ from scipy.stats import binomtest, kstest
 
 from segshift import augment
 from segshift.errors import SegShiftError
-from segshift.sampling import generator
 
 SIZE = (48, 40)
 ALL = {"elastic": {}, "structural": {}, "photometric": {}}
@@ -51,16 +50,39 @@ def test_draws_are_a_function_of_seed_epoch_and_position():
 
 
 @pytest.mark.parametrize(("size", "sigma"), [((48, 80), 20), ((256, 256), 20), ((96, 64), 5)])
-def test_the_field_is_simards_by_scipy(size, sigma):
-    """Gaussian-smoothed uniform noise times alpha, zeros beyond the border: the same draw, convolved."""
-    (found,) = draws({"elastic": {"probability": 1, "sigma": sigma}}, 1, size)
-    random = generator(0, "augment", "elastic", 0, 0)
-    random.random()
-    noise, scale = random.uniform(-1, 1, (2, *size)), np.array(size) / 256
+def test_the_field_of_some_noise_is_simards_by_scipy(size, sigma):
+    """Gaussian-smoothed uniform noise times alpha, zeros beyond the border: its coefficients, convolved."""
+    scale = np.array(size) / 256
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, *size))
+    sigmas = tuple((sigma * scale).tolist())
+    (rows, down), (columns, across) = (augment._basis(*one) for one in zip(size, sigmas, strict=True))
+    smoothed = (rows.T @ torch.from_numpy(noise).float() @ columns) * down[:, None] * across
+    found = {"elastic": (smoothed * 1000 * scale.prod()).numpy(), "sigmas": sigmas}
     field = [ndimage.gaussian_filter(axis, sigma * scale, mode="constant") for axis in noise]
     expected = np.array(field) * 1000 * scale.prod()
     np.testing.assert_allclose(augment.displacement(found, size), expected, atol=0.01)
     assert np.abs(expected).max() > 0.5
+    assert (rows[0] > 0).all() and (columns[0] > 0).all()  # the same of both signs on every machine
+
+
+def test_what_is_drawn_is_distributed_as_the_coefficients_of_uniform_noise():
+    """Independent, normal, of variance 1/3, after the filter's and alpha's factors."""
+    size, sigma, alpha = (64, 48), 20, 1000
+    scale = np.array(size) / 256
+    found = draws({"elastic": {"probability": 1, "sigma": sigma, "alpha": alpha}}, 300, size)
+    (rows, down), (columns, across) = (
+        augment._basis(side, sigma * one) for side, one in zip(size, scale, strict=True)
+    )
+    factor = np.outer(down, across) * alpha * scale.prod()
+    numbers = np.stack([one["elastic"] / factor for one in found])
+    noise = np.random.default_rng(1).uniform(-1, 1, (300, 2, *size))
+    real = rows.numpy().T @ noise @ columns.numpy()
+    assert numbers.shape == real.shape
+    for some in (numbers, real):
+        assert kstest(some[:, :, ::5, ::5].ravel() * np.sqrt(3), "norm").pvalue > 1e-3
+    apart = numbers.reshape(300, -1)[:, :40]
+    correlation = np.corrcoef(apart.T)[np.triu_indices(40, 1)]
+    assert np.abs(correlation).max() < 5 / np.sqrt(300)
 
 
 def test_the_number_of_threads_changes_no_draw():
