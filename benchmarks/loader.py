@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from segshift import devices
 from segshift.loading import Loader
 from segshift.slices import Positions, TrainingSlices, augmented, tensors
 
@@ -85,7 +86,7 @@ def batchgenerators() -> Callable[[Tensor, Tensor], Any]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    devices.set_up({})  # as a training does
     with tempfile.TemporaryDirectory() as name:
         counts = {"train": 2, "validation": 0, "test": 0}
         data = synthetic.prepared(Path(name) / "data", counts, SLICES // 2, SIZE, 15)

@@ -33,7 +33,7 @@ from synthetic import loader_rates
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from segshift import augment
+from segshift import augment, devices
 from segshift.loading import Loader
 from segshift.slices import Positions, TrainingSlices, augmented, tensors
 
@@ -326,7 +326,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.way:
         return validate(given.way, given.folder)
-    torch.set_num_threads(1)
+    devices.set_up({})  # as a training does
     with tempfile.TemporaryDirectory() as name:
         compare()
         loaders(Path(name) / "loader")
