@@ -161,7 +161,7 @@ def pytest_configure():
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
+        pytest.skip("runs where PyTorch can use a GPU, and there is none")
 
 
 def pytest_collection_modifyitems(items):

@@ -220,11 +220,6 @@ def _device(sub: argparse.ArgumentParser) -> None:
 # ---- what each verb does with its options ------------------------------------------------------------------
 
 
-def _home(arguments: Arguments) -> Path:
-    """Folder that `raw` and `weights` of project.yaml are relative to: the one that holds `results`."""
-    return Path(arguments.results).resolve().parent
-
-
 def _read(arguments: Arguments) -> Any:
     from segshift import grid
 
@@ -291,7 +286,7 @@ def _fetch(arguments: Arguments) -> None:
     config = _read(arguments).config
     _known("weights", arguments.weights, config.weights)
     for name in arguments.weights:
-        entry, folder = config.weights[name].model_dump(), _home(arguments) / config.project.weights
+        entry, folder = config.weights[name].model_dump(), _results(arguments).home / config.project.weights
         stage("fetch").run(name, entry, folder, _results(arguments))
 
 
@@ -301,7 +296,7 @@ def _prepare(arguments: Arguments) -> None:
     _known("dataset", arguments.dataset, config.datasets)
     for name in arguments.dataset:
         entry = config.datasets[name]
-        raw = _home(arguments) / config.project.raw / (entry.folder or name)
+        raw = config.raw(_results(arguments).home, name)
         more = {"cache": config.project.cache, "siblings": grid.together(name)}
         more["colours"] = config.anatomies[entry.anatomy].colours
         stage("prepare").run(name, Path(arguments.results), raw, arguments.workers, **more)

@@ -82,12 +82,13 @@ def _read(arguments: Arguments) -> tuple[Any, Path]:
     """The configuration, with the datasets that were named known in it, and the folder of all raw data."""
     from segshift import grid
     from segshift.errors import unknown
+    from segshift.paths import Results
 
     config = grid.read(arguments.config).config
     for name in getattr(arguments, "dataset", ()):
         if name not in config.datasets:
             raise unknown("unknown dataset", name, config.datasets)
-    return config, Path(arguments.results).resolve().parent / config.project.raw
+    return config, Results(arguments.results).home / config.project.raw
 
 
 def _stage(name: str) -> Any:

@@ -5,6 +5,7 @@ Plain Python and pydantic: no torch, no Snakemake, for every cluster job reads t
 
 import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -251,6 +252,10 @@ class Config(Strict):
     tables: dict[str, TableEntry] = {}  # none: a table an experiment
     external: dict[str, External] = {}  # models that other tools made
     splits: dict[str, dict[str, Any]] = {}  # patients of each split, or `draw`: how many each will have
+
+    def raw(self, home: Path, dataset: str) -> Path:
+        """Folder of a dataset's raw files, see ``Results.home``."""
+        return home / self.project.raw / (self.datasets[dataset].folder or dataset)
 
     def name_external(self) -> None:
         """Make external models choices on the axes."""

@@ -14,6 +14,11 @@ class Results:
     def __init__(self, root: str | Path = "results") -> None:
         self.root = Path(root)
 
+    @property
+    def home(self) -> Path:
+        """Folder that `raw` and `weights` of project.yaml are relative to: the one that holds this."""
+        return self.root.resolve().parent
+
     def data(self, dataset: str) -> Path:
         """Folder of a prepared dataset: settings.yaml, manifest.json and one HDF5 file a split."""
         return self.root / "data" / dataset

@@ -36,7 +36,7 @@ def missing(what):
 def slurm(tmp_path_factory):
     """Folder of a Slurm that is up until the last test has ended."""
     if not shutil.which("slurmctld"):
-        missing("there is no Slurm: tests/workflow/cluster/install")
+        missing("there is no Slurm here; make cluster installs one and runs this")
     base = tmp_path_factory.mktemp("slurm")
     subprocess.run([HERE / "cluster/up", base], check=True, timeout=120)
     yield base

@@ -16,7 +16,7 @@ from segshift.splits import SPLITS
 def weights(grid: Grid, results: Results) -> Iterable[Finding]:
     """Each weights file that a cell needs: present, verified or recorded, its licence; or where it will come
     from."""
-    folder = results.root.resolve().parent / grid.config.project.weights
+    folder = results.home / grid.config.project.weights
     needed = dict.fromkeys(name for model in grid.jobs.values() for name in grid.weights(model))
     for name in needed:
         yield _weights(name, grid.config.weights[name], folder, results)
@@ -64,8 +64,8 @@ def dataset(grid: Grid, results: Results, name: str) -> Iterable[Finding]:
     Raises:
         SegShiftError: raw files are not as the entry says.
     """
-    subject, entry = f"data {name}", grid.config.datasets[name]
-    raw = results.root.resolve().parent / grid.config.project.raw / (entry.folder or name)
+    subject = f"data {name}"
+    raw = grid.config.raw(results.home, name)
     manifest = results.data(name) / "manifest.json"
     if manifest.is_file():
         splits = json.loads(manifest.read_text())["splits"]

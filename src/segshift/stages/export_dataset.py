@@ -88,8 +88,7 @@ def _native(
     config: Config, results: Results, name: str, prepared: Prepared, names: dict[str, dict[str, str]]
 ) -> Iterator[Exported]:
     """As the raw files have them."""
-    settings, entry = settings_of(prepared), config.datasets[name]
-    raw = results.root.resolve().parent / config.project.raw / (entry.folder or name)
+    settings, raw = settings_of(prepared), config.raw(results.home, name)
     by_split = cases.split_cases(cases.find_cases(settings, raw), settings["splits"])
     for split in SPLITS:
         there = {case.id: case for case in by_split[split]}

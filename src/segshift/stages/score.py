@@ -71,8 +71,7 @@ def run(
     checked = _check_patients(settings, results, dataset, prepared, unchecked)
     asked = evaluate.asked_for(config_folder, settings, dict(options or {}))
     pictures = mask_files.of_pictures(prepared)
-    entry = config.datasets[dataset]
-    raw_folder = results.root.resolve().parent / config.project.raw / (entry.folder or dataset)
+    raw_folder = config.raw(results.home, dataset)
     rows = []
     for split, where in (("validation", validation), ("test", folder)):
         if where is not None:

@@ -3,7 +3,6 @@
 import re
 import socket
 import threading
-from pathlib import Path
 
 from segshift import lock, slurm
 from segshift.errors import SegShiftError
@@ -41,7 +40,7 @@ def jobs(results: Results, patience: float = PATIENCE) -> tuple[list[slurm.Job],
 
     def ask() -> None:
         try:
-            found.extend(slurm.jobs(_home(results)))
+            found.extend(slurm.jobs(results.home))
             said[0] = ""
         except SegShiftError as error:
             said[0] = str(error)
@@ -50,8 +49,3 @@ def jobs(results: Results, patience: float = PATIENCE) -> tuple[list[slurm.Job],
     thread.start()
     thread.join(patience)
     return ([] if thread.is_alive() else found), said[0]
-
-
-def _home(results: Results) -> Path:
-    """Where the workflow runs: the folder that holds ``results``."""
-    return results.root.resolve().parent
