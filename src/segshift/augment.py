@@ -167,13 +167,19 @@ def move(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tensor
     moved = [place for place, one in enumerate(drawn) if "shift" in one or "elastic" in one]
     if len(moved) == len(drawn):
         return _warp(images, labels, drawn)
-    labels = labels.clone()
-    if moved:
-        # Slices that drew neither stay as they are, to the bit.
-        at = torch.tensor(moved, device=images.device)
-        warped, bent = _warp(images[at], labels[at], [drawn[place] for place in moved])
-        images.index_copy_(0, at, warped)
-        labels.index_copy_(0, at, bent)
+    if not moved:
+        return images, labels.clone()
+    # Slices that drew neither stay as they are, to the bit. Whole slices are chosen, in both directions, by
+    # `index_select`: indexing and `index_copy_` go by single numbers.
+    at = torch.tensor(moved, device=images.device)
+    warped, bent = _warp(
+        images.index_select(0, at), labels.index_select(0, at), [drawn[one] for one in moved]
+    )
+    chosen = list(range(len(drawn)))
+    for number, place in enumerate(moved):
+        chosen[place] = len(drawn) + number
+    chosen = torch.tensor(chosen, device=images.device)
+    images, labels = (torch.cat(pair).index_select(0, chosen) for pair in ((images, warped), (labels, bent)))
     return images, labels
 
 
@@ -227,16 +233,17 @@ def _warp(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
     size = images.shape[-2:]
     spans = [max(side - 1, 1) / 2 for side in size]  # pixels of one unit in the grid
     parts = _structural(drawn, size, images.device)
-    grid = images.new_empty(len(drawn), *size, 2)
-    for axis, (rows, columns) in enumerate(parts):
-        torch.add(rows, columns, out=grid[..., 1 - axis])  # column before row
+    # As complex numbers: both sums at once, column before row.
+    by_row, by_column = (torch.complex(column, row) for row, column in zip(*parts, strict=True))
+    grid = torch.view_as_real(by_row + by_column)
     for place, one in enumerate(drawn):
         if "elastic" in one:
             field = displacement(one, size, images.device)
             if "shift" in one:  # else q is the pixel itself, where the field stands already
-                field = _sample(field[None], grid[place][None], "bilinear")[0]
+                field = _sample(field[None], _mirrored(grid[place][None]), "bilinear")[0]
             for axis, span in enumerate(spans):
                 grid[place, ..., 1 - axis].add_(field[axis], alpha=1 / span)
+    grid = _mirrored(grid)
     warped = _sample(images, grid, "bilinear")
     moved = _sample(labels.unsqueeze(1).to(images.dtype), grid, "nearest").squeeze(1)
     if any("shift" in one for one in drawn):
@@ -274,6 +281,14 @@ def _structural(
     return found
 
 
+def _mirrored(grid: Tensor) -> Tensor:
+    """A grid whose places beyond the border, up to a slice's length, are those that a mirror there shows.
+
+    To the bit the grid itself within the slice. As ``grid_sample`` mirrors, but once for all that is sampled.
+    """
+    return grid.clamp(-1, 1).mul_(2).sub_(grid)
+
+
 def _sample(images: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """Images (B, C, H, W) at the places of a grid, mirrored at the border."""
-    return F.grid_sample(images, grid, mode, "reflection", align_corners=True)
+    """Images (B, C, H, W) at the places of a mirrored grid."""
+    return F.grid_sample(images, grid, mode, "border", align_corners=True)

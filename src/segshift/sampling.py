@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 from segshift.errors import SegShiftError
 
@@ -16,7 +17,20 @@ def key(*parts: object) -> int:
 def generator(*parts: object) -> np.random.Generator:
     """A fresh counter-based generator for a purpose, such as ``generator(seed, "augment", epoch,
     position)``."""
-    return np.random.Generator(np.random.Philox(key=key(*parts)))
+    return np.random.Generator(np.random.Philox(_Key(key(*parts))))
+
+
+class _Key(ISeedSequence):
+    """A key that is taken as it is.
+
+    ``Philox(key=...)`` gives the same numbers, but asks the system for entropy before, which takes as long as
+    all else."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def generate_state(self, n_words: int, dtype: type = np.uint32) -> np.ndarray:
+        return np.array([self.value] + [0] * (n_words - 1), dtype)
 
 
 def uniform(slices: int, draws: int, seed: int, epoch: int) -> np.ndarray:
