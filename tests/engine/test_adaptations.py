@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from tests.engine.conftest import UNET, VIT_CELL, Fault
+from tests.engine.conftest import UNET, VIT_CELL, Fault, handlers_restored
 from tests.engine.test_resume import MOMENTS, assert_finished_alike
 
 from segshift import inference, scores
@@ -23,11 +23,28 @@ from segshift.watch import Watch
 
 RARE = {"sampling": "rare_class"}
 TRAININGS = {"mean_teacher": RARE}
+LONG = {"epochs": 24, "augment": {}}
 CASES = ["entropy_min", "entropy_min_all", "self_training", "self_training_late", "finetune", "mean_teacher"]
 
 
 def add(project, cell, name, **changes):
     return project.add(f"{cell}/{name}/b", training=TRAININGS.get(name, {}) | changes)
+
+
+@pytest.fixture(scope="module")
+def _specialist(datasets, tmp_path_factory):
+    torch.set_num_threads(1)
+    project = datasets.copy(tmp_path_factory.mktemp("specialist") / "results")
+    with handlers_restored():
+        project.add(UNET, training={"epochs": 8, "augment": {}})
+        assert project.fit(UNET) == 0
+    return project
+
+
+@pytest.fixture
+def specialist(_specialist, tmp_path):
+    """A project with a U-Net that has seen the source's contrast alone, long enough to rely on it."""
+    return _specialist.copy(tmp_path / "results")
 
 
 def record(project, path):
@@ -266,7 +283,7 @@ def test_the_guard_keeps_the_source_model_where_no_epoch_is_better(trained, monk
     assert not all(torch.equal(last["weights"][name], source[name]) for name in source)
 
 
-def test_the_guard_changes_nothing_that_goes_well(trained, monkeypatch):
+def test_the_guard_changes_nothing_that_goes_well(specialist, monkeypatch):
     """An epoch that beats the source model is chosen with and without it."""
     monkeypatch.setattr(
         Watch, "collapsed", property(lambda self: False)
@@ -274,10 +291,10 @@ def test_the_guard_changes_nothing_that_goes_well(trained, monkeypatch):
     found = []
     for guard in (False, True):
         entry = {"module": "finetune", "labelled": 4, "guard": guard}
-        path = trained.add(f"{UNET}/finetune/b", training={"epochs": 2, "augment": {}}, adaptation=entry)
-        assert trained.fit(path) == 0
-        found.append(trained.state(path))
-    assert found[0]["epoch"] == found[1]["epoch"] == 2
+        path = specialist.add(f"{UNET}/finetune/b", training=LONG, adaptation=entry)
+        assert specialist.fit(path) == 0
+        found.append(specialist.state(path))
+    assert found[0]["epoch"] == found[1]["epoch"] > 0
     assert all(torch.equal(*(one["weights"][name] for one in found)) for name in found[0]["weights"])
 
 
@@ -300,7 +317,9 @@ def test_rare_classes_are_counted_in_labels_and_pseudo_labels_alone(trained, mon
         seen.setdefault(self.done, (self.train_slices.counts.copy(), self.train_slices.labelled.copy()))
 
     monkeypatch.setattr(Training, "_estimate", spy)
-    path = add(trained, VIT_CELL, "mean_teacher")
+    # Of three classes: a teacher of a few steps is sure of little, and is to keep predictions all the same.
+    entry = {"module": "mean_teacher", "labelled": 3, "threshold": 0.35, "decay": 0.9}
+    path = trained.add(f"{VIT_CELL}/mean_teacher/b", training=RARE, adaptation=entry)
     assert trained.fit(path) == 0
     assert list(seen) == [0, 6, 12]
     counts, labelled = seen[0]
@@ -315,21 +334,23 @@ def test_rare_classes_are_counted_in_labels_and_pseudo_labels_alone(trained, mon
 # ---- what it is for -------------------------------------------------------------------------------------
 
 
-def test_finetune_and_self_training_win_over_the_unadapted_model_on_a_strong_shift(trained, capsys):
-    """The target's contrast is inverted. Three of its four training patients are labelled."""
-    long = {"epochs": 8, "augment": {}}
+def test_finetune_and_self_training_win_over_the_unadapted_model_on_a_strong_shift(specialist, capsys):
+    """The target's contrast is inverted. Three of its four training patients are labelled.
+
+    The least gain of seeds 0 to 5 was 20 Dice.
+    """
 
     def dice(path):
-        evaluate.run(path, ["b"], str(trained.root), device="cpu")
-        return scores.dice(scores.read(trained.folder(path) / "scores" / "b.csv"), "b", "test")
+        evaluate.run(path, ["b"], str(specialist.root), device="cpu")
+        return scores.dice(scores.read(specialist.folder(path) / "scores" / "b.csv"), "b", "test")
 
     before, after = dice(UNET), {}
     for name, entry in {
         "finetune": {"module": "finetune", "labelled": 3},
         "self_training": {"module": "self_training", "labelled": 3, "threshold": 0.9},
     }.items():
-        path = trained.add(f"{UNET}/{name}/b", training=long, adaptation=entry)
-        assert trained.fit(path) == 0
+        path = specialist.add(f"{UNET}/{name}/b", training=LONG, adaptation=entry)
+        assert specialist.fit(path) == 0
         after[name] = dice(path)
     assert all(value > before + 10 for value in after.values()), (before, after)
     assert "labelled patients of b: 3 + 2 validation" in capsys.readouterr().out
