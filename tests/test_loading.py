@@ -61,12 +61,27 @@ def test_for_a_gpu_slices_leave_as_they_are_stored_and_are_augmented_to_the_same
         assert all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_a_batch_that_does_not_fit_or_a_worker_without_the_memory_hands_over_arrays(slices, monkeypatch):
-    batch = collate([slices[Draw(0, place, place)] for place in range(BATCH)])
+@pytest.mark.parametrize("move", [False, True])
+def test_arrays_that_do_not_fit_or_a_worker_without_the_memory_are_handed_over(slices, monkeypatch, move):
+    items = [slices[Draw(0, place, place)] for place in range(BATCH)]
+    batch = collate(items, move)
     monkeypatch.setattr("segshift.loading.get_worker_info", lambda: namedtuple("Worker", "id")(1))
-    fits = Shared(2, batch.images.nbytes + batch.labels.nbytes)
-    taken = fits.take(fits.put(batch), pin=False)
-    assert isinstance(taken.images, torch.Tensor)
-    assert np.array_equal(taken.images, batch.images) and np.array_equal(taken.labels, batch.labels)
-    for other in (Shared(2, 1), pickle.loads(pickle.dumps(fits))):
-        assert other.put(batch) is batch and other.take(batch, pin=False) is batch
+    all_of_it, labels = batch.images.nbytes + batch.labels.nbytes, batch.labels.nbytes
+    for size, memory, inside in (
+        (all_of_it, True, {"images", "labels"}),
+        (all_of_it - 1, True, {"images"}),
+        (labels, True, {"labels"}),
+        (labels - 1, True, set()),
+        (all_of_it, False, set()),
+    ):
+        shared = Shared(2, size)
+        shared.size = size  # not rounded up to whole pages
+        shared = shared if memory else pickle.loads(pickle.dumps(shared))
+        shared.begin()
+        sent = shared.put(collate(items, move, shared.room))
+        for name in ("images", "labels"):
+            assert isinstance(getattr(sent, name), np.ndarray) == (name not in inside)
+        taken = shared.take(sent, pin=False)
+        for name in ("images", "labels"):
+            assert isinstance(getattr(taken, name), torch.Tensor) == (name in inside)
+            assert np.array_equal(getattr(taken, name), getattr(batch, name))

@@ -158,29 +158,28 @@ def apply(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tenso
     return light(plain, drawn), plain, labels.long()
 
 
-def move(images: Tensor, labels: Tensor, drawn: Sequence[Drawn]) -> tuple[Tensor, Tensor]:
+def move(
+    images: Tensor, labels: Tensor, drawn: Sequence[Drawn], out: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """The first part of ``apply``, elastic and structural: images float32, labels of the type they came in.
 
-    Its bits hang on no number of threads.
+    Its bits hang on no number of threads. Slices that drew neither stay as they are, to the bit.
+
+    Args:
+        images, labels, drawn: see ``apply``.
+        out: tensors to be filled; new ones where there are none.
     """
-    images = images.to(torch.float32, copy=True)
+    out = out or (torch.empty_like(images, dtype=torch.float32), torch.empty_like(labels))
     moved = [place for place, one in enumerate(drawn) if "shift" in one or "elastic" in one]
-    if len(moved) == len(drawn):
-        return _warp(images, labels, drawn)
-    if not moved:
-        return images, labels.clone()
-    # Slices that drew neither stay as they are, to the bit. Whole slices are chosen, in both directions, by
-    # `index_select`: indexing and `index_copy_` go by single numbers.
-    at = torch.tensor(moved, device=images.device)
-    warped, bent = _warp(
-        images.index_select(0, at), labels.index_select(0, at), [drawn[one] for one in moved]
-    )
-    chosen = list(range(len(drawn)))
-    for number, place in enumerate(moved):
-        chosen[place] = len(drawn) + number
-    chosen = torch.tensor(chosen, device=images.device)
-    images, labels = (torch.cat(pair).index_select(0, chosen) for pair in ((images, warped), (labels, bent)))
-    return images, labels
+    if moved:
+        # Whole slices are chosen by `index_select`: indexing goes by single numbers.
+        at = torch.tensor(moved, device=images.device)
+        pair = images.index_select(0, at).float(), labels.index_select(0, at)
+        warped = _warp(*pair, [drawn[one] for one in moved])
+    for place in range(len(drawn)):
+        for to, new, old in zip(out, warped if moved else out, (images, labels), strict=True):
+            to[place] = new[moved.index(place)] if place in moved else old[place]
+    return out
 
 
 def light(images: Tensor, drawn: Sequence[Drawn]) -> Tensor:

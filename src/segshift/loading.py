@@ -3,6 +3,7 @@
 Through a pipe a batch costs a worker and the training several times what reading and augmenting it does.
 """
 
+import math
 import mmap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -38,48 +39,61 @@ class Shared:
     def __init__(self, workers: int, size: int) -> None:
         self.size, self.slots, self.turn = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, AHEAD + 2, 0
         self.memory: mmap.mmap | None = mmap.mmap(-1, workers * self.slots * self.size)
+        self.given: list[tuple[np.ndarray, Place]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker that is not forked gets no memory, and hands arrays over as they are."""
         return self.__dict__ | {"memory": None}
 
+    def begin(self) -> None:
+        """In a worker, before each batch: the next slot."""
+        self.turn, self.given = (self.turn + 1) % self.slots, []
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """In a worker: an array to be filled, in the slot, or elsewhere where it does not fit."""
+        worker, dtype = get_worker_info(), np.dtype(dtype)
+        used = sum(array.nbytes for array, _ in self.given)
+        if worker is None or self.memory is None or used + math.prod(shape) * dtype.itemsize > self.size:
+            return np.empty(shape, dtype)
+        place = Place((worker.id * self.slots + self.turn) * self.size + used, shape, dtype)
+        self.given.append((self._view(place), place))
+        return self.given[-1][0]
+
     def put(self, batch: Drawn) -> Drawn:
-        """In a worker: a batch with places instead of its arrays, or the same where they do not fit."""
-        worker = get_worker_info()
-        if worker is None or self.memory is None or batch.images.nbytes + batch.labels.nbytes > self.size:
-            return batch
-        start = (worker.id * self.slots + self.turn) * self.size
-        self.turn = (self.turn + 1) % self.slots
-        images = Place(start, batch.images.shape, batch.images.dtype)
-        labels = Place(start + batch.images.nbytes, batch.labels.shape, batch.labels.dtype)
-        for place, array in ((images, batch.images), (labels, batch.labels)):
-            np.copyto(self._view(place), array)
-        return batch._replace(images=images, labels=labels)
+        """In a worker: a batch with places instead of those of its arrays that lie in the slot."""
+        places = {
+            name: place
+            for name in ("images", "labels")
+            for array, place in self.given
+            if getattr(batch, name) is array
+        }
+        return batch._replace(**places)
 
     def take(self, batch: Drawn, pin: bool) -> Drawn:
         """In the training: a batch with tensors of its own instead of its places, pinned for a GPU."""
-        if not isinstance(batch.images, Place):
-            return batch
         taken = {}
         for name in ("images", "labels"):
-            view = torch.from_numpy(self._view(getattr(batch, name)))
-            taken[name] = torch.empty_like(view, pin_memory=pin).copy_(view)
+            if isinstance(place := getattr(batch, name), Place):
+                view = torch.from_numpy(self._view(place))
+                taken[name] = torch.empty_like(view, pin_memory=pin).copy_(view)
         return batch._replace(**taken)
 
     def _view(self, place: Place) -> np.ndarray:
-        count = int(np.prod(place.shape))
+        count = math.prod(place.shape)
         return np.frombuffer(self.memory, place.dtype, count, place.start).reshape(place.shape)
 
 
 class Stack:
-    """``collate`` of a worker, which puts the batch where the training finds it."""
+    """``collate``, in a worker to where the training finds the batch."""
 
     def __init__(self, move: bool, shared: Shared | None) -> None:
         self.move, self.shared = move, shared
 
     def __call__(self, items: list[tuple[Any, ...]]) -> Drawn:
-        batch = collate(items, self.move)
-        return self.shared.put(batch) if self.shared else batch
+        if self.shared is None:
+            return collate(items, self.move)
+        self.shared.begin()
+        return self.shared.put(collate(items, self.move, self.shared.room))
 
 
 class Loader(DataLoader):

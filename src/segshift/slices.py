@@ -143,20 +143,30 @@ class TrainingSlices(Dataset):
         return image, label, labelled, draw.index, drawn
 
 
-def collate(items: list[tuple[Any, ...]], move: bool = False) -> Drawn:
+def collate(
+    items: list[tuple[Any, ...]], move: bool = False, room: Callable[..., np.ndarray] = np.empty
+) -> Drawn:
     """Stack slices into a batch; augmentation parameters stay a list.
 
     Args:
         items: of ``TrainingSlices``.
         move: apply ``augment.move`` here.
+        room: makes the arrays of the batch, of a shape and a type.
     """
     images, labels, labelled, indices, augmentation = zip(*items, strict=True)
-    images, labels = np.stack(images), np.stack(labels)
-    images = images if images.ndim == 4 else images[:, None]
+    shape = images[0].shape if images[0].ndim == 3 else (1, *images[0].shape)
+    # the wider numbers first, where memory is shared: they must lie at multiples of their width
+    image = room((len(items), *shape), np.dtype(np.float32) if move else images[0].dtype)
+    mask = room((len(items), *labels[0].shape), labels[0].dtype)
     if move:
-        moved = augment.move(torch.from_numpy(images), torch.from_numpy(labels), augmentation)
-        images, labels = (one.numpy() for one in moved)
-    return Drawn(images, labels, np.array(labelled), list(indices), list(augmentation), move)
+        before = np.stack(images).reshape(image.shape), np.stack(labels)
+        augment.move(
+            *map(torch.from_numpy, before), augmentation, (torch.from_numpy(image), torch.from_numpy(mask))
+        )
+    else:
+        np.stack(images, out=image.reshape(len(items), *images[0].shape))
+        np.stack(labels, out=mask)
+    return Drawn(image, mask, np.array(labelled), list(indices), list(augmentation), move)
 
 
 def augmented(batch: Drawn) -> tuple[Tensor, Tensor, Tensor]:
