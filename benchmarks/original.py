@@ -268,7 +268,9 @@ def ours(model: nn.Module, data: Any) -> dict[str, tuple[list[float], float]]:
     from segshift.inference import Checkpoint
     from segshift.scoring import score
 
-    rows = score([Checkpoint("model", "0" * 16, model, {})], data, "synthetic", "test", torch.device("cpu"))
+    (rows,) = score(
+        [Checkpoint("model", "0" * 16, model, {})], data, "synthetic", "test", torch.device("cpu")
+    )
     found = {}
     for volume in data.volumes("test"):
         own = [row for row in rows if row.volume == volume.id]

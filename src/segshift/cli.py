@@ -115,6 +115,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--heads", type=int, default=0, metavar="NUMBER", help=text)
         text = "for workflows: of the cells those that FILE lists, as far as one pass serves several"
         sub.add_argument("--row", type=Path, metavar="FILE", help=text)
+        text = "for workflows: of a row; score what it trained, as the configuration in this folder says"
+        sub.add_argument("--score", metavar="FOLDER", help=text)
         text = "for workflows: of a row; at the last one all is left to jobs of their own"
         sub.add_argument("--attempt", type=int, default=1, metavar="NUMBER", help=text)
     sub = verb("evaluate", "Score a model on its targets.", _evaluate, _folder, _config, _device)
@@ -306,8 +308,8 @@ def _fit(arguments: Arguments) -> int:
     options = (arguments.results, arguments.device, arguments.workers)
     if arguments.row:
         adapt = arguments.verb == "adapt"
-        tried = (arguments.heads, arguments.attempt)
-        return stage("row").run(arguments.cell, arguments.row, *options, adapt, *tried)
+        more = (arguments.heads, arguments.attempt, arguments.score)
+        return stage("row").run(arguments.cell, arguments.row, *options, adapt, *more)
     return stage(arguments.verb).run(arguments.cell, *options, heads=arguments.heads)
 
 

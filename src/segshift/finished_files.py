@@ -44,6 +44,12 @@ def place(folder: Path) -> bool:
     return True
 
 
+def folder(model: Path) -> Path:
+    """Where the finished files of a model's folder lie: in it, or ready to be put there."""
+    ready = model / "resume" / "ready"
+    return ready if (ready / "run.json").exists() else model
+
+
 def link(source: Path, to: Path) -> None:
     """Give a file a second name, or copy it where there are no hard links."""
     try:

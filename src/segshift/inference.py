@@ -13,6 +13,7 @@ from torch import Tensor
 from segshift import devices
 from segshift import model as models
 from segshift.contracts import is_frozen
+from segshift.errors import SegShiftError
 from segshift.model import Segmenter
 from segshift.paths import Results
 from segshift.raw_grid import RawGrid
@@ -46,9 +47,42 @@ def load(
     Raises:
         SegShiftError: model.ckpt is missing, of another cell, or does not fit.
     """
-    devices.set_up(settings["training"])
-    (built,) = models.build([settings], results)
-    found = []
+    (found,) = load_row([(folder, settings)], results, device, names)
+    return found
+
+
+def load_row(
+    todo: Sequence[tuple[Path, dict[str, Any]]],
+    results: Results,
+    device: torch.device,
+    names: Sequence[str] = CHECKPOINTS,
+) -> list[list[Checkpoint]]:
+    """As ``load``, of several models that can be trained in a row: they share the frozen backbone.
+
+    Raises:
+        SegShiftError: as ``load``; or of several one has a backbone of its own in its checkpoint.
+    """
+    devices.set_up(todo[0][1]["training"])
+    built = models.build([settings for _, settings in todo], results)
+    found = [_load(model, *one, results, device, names) for model, one in zip(built, todo, strict=True)]
+    for model, (_, settings) in zip(built, todo, strict=True) if len(todo) > 1 else ():
+        if any(name.startswith("backbone.") for name in models.kept(model, settings)):
+            raise SegShiftError(
+                f"{settings['cell']}: its checkpoint holds its backbone, which none can share"
+            )
+    return found
+
+
+def _load(
+    built: Segmenter,
+    folder: Path,
+    settings: dict[str, Any],
+    results: Results,
+    device: torch.device,
+    names: Sequence[str],
+) -> list[Checkpoint]:
+    """The checkpoints in a folder, the first of them into the model that was built."""
+    found: list[Checkpoint] = []
     for name in names:
         file = folder / f"{name}.ckpt"
         if name != "model" and not file.exists():
@@ -79,13 +113,18 @@ def _sibling(model: Segmenter, settings: dict[str, Any], weights: dict[str, Tens
 @torch.inference_mode()
 def outputs(checkpoints: list[Checkpoint], images: Tensor) -> Iterator[list[Tensor]]:
     """Each checkpoint's outputs (B, classes, H, W) for slices (B, 1, H, W); a shared backbone is passed
-    once."""
-    maps: dict[int, list[Tensor]] = {}
+    once, for all maps that any of its heads takes."""
+    taps: dict[int, set[int]] = {}
     for checkpoint in checkpoints:
-        model = checkpoint.model
-        if id(model.backbone) not in maps:
-            maps[id(model.backbone)] = model.features(images)
-        yield model.decode(maps[id(model.backbone)], images.shape[-2:])
+        taps.setdefault(id(checkpoint.model.backbone), set()).update(checkpoint.model.taps)
+    maps: dict[int, dict[int, Tensor]] = {}
+    for checkpoint in checkpoints:
+        model, own = checkpoint.model, id(checkpoint.model.backbone)
+        if own not in maps:
+            needed = sorted(taps[own])
+            found = model.backbone(images.expand(-1, 3, -1, -1), needed)
+            maps[own] = dict(zip(needed, found, strict=True))
+        yield model.decode([maps[own][tap] for tap in model.taps], images.shape[-2:])
 
 
 @torch.inference_mode()

@@ -103,6 +103,10 @@ class Prepared:
         self._files: dict[tuple[int, str], h5py.File] = {}
         self._arrays: dict[tuple[int, str, str], tuple[h5py.Dataset, h5py.Dataset]] = {}
 
+    def exists(self) -> bool:
+        """Was it prepared?"""
+        return (self.folder / "manifest.json").is_file()
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What ``manifest.json`` holds.
@@ -111,7 +115,7 @@ class Prepared:
             SegShiftError: the dataset is not prepared, or the file is damaged.
         """
         file = self.folder / "manifest.json"
-        if not file.is_file():
+        if not self.exists():
             raise SegShiftError(f"no {file}; run: segshift prepare {self.folder.name}")
         try:
             return json.loads(file.read_text())

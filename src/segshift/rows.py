@@ -18,6 +18,8 @@ SHARED = (
 )
 #: How often a workflow tries a row; the last time it leaves all to jobs of their own.
 TRIES = 4
+#: In the folder of a model: what it says where it is trained or scored with others.
+LOG = "row.log"
 SECTIONS = ("source", "target", "classes", "backbone", "tuning", "adaptation")
 
 

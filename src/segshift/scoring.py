@@ -29,8 +29,16 @@ def score(
     split: str,
     device: torch.device,
     asked: Asked = DEFAULT,
-) -> list[Row]:
-    """Rows of a split: of each checkpoint, volume, foreground class and space, and a loss per volume.
+) -> list[list[Row]]:
+    """Rows of a split, by checkpoint: of each volume, foreground class and space, and a loss per volume.
+
+    Args:
+        checkpoints: of one model, or of several on one backbone.
+        prepared: the data.
+        target: its name.
+        split: of the data.
+        device: where the models are.
+        asked: what is computed.
 
     Raises:
         SegShiftError: native scores are asked for, and raw labels were not kept or lie turned against what
@@ -51,7 +59,7 @@ def score(
         for number, (checkpoint, work) in enumerate(zip(checkpoints, works, strict=True)):
             common = (target, split, checkpoint.name, volume.id, volume.patient)
             rows[number] += work.rows(common, prepared, checkpoint.digest, grids)
-    return [row for of_checkpoint in rows for row in of_checkpoint]
+    return rows
 
 
 def _volumes(chunks: VolumeChunks) -> Iterator[tuple[VolumeInfo, Iterator[Chunk]]]:

@@ -119,7 +119,8 @@ def test_how_a_volume_is_cut_changes_no_count(scored, monkeypatch):
     for chunk in (8, 3, 1):
         monkeypatch.setattr(slices, "CHUNK", chunk)
         checkpoints = inference.load(folder, settings, scored.results, torch.device("cpu"))
-        found.append(scoring.score(checkpoints, prepared, "b", "test", torch.device("cpu")))
+        each = scoring.score(checkpoints, prepared, "b", "test", torch.device("cpu"))
+        found.append([row for rows in each for row in rows])
     for rows in found[1:]:
         assert [(r.tp, r.fp, r.fn, r.dice) for r in rows] == [(r.tp, r.fp, r.fn, r.dice) for r in found[0]]
         losses, others = ([r.loss for r in some if r.class_ == "all"] for some in (rows, found[0]))

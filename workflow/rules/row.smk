@@ -24,5 +24,5 @@ for ROW, MODELS in ROWS.items():
             cells=MODELS.models,
             heads=SITE["row"]["heads"],
         shell:
-            "exec segshift {params.verb} {params.cells} --row results/rows/wanted --heads {params.heads}"
-            " --workers {resources.workers} --attempt {resources.attempt} > {log} 2>&1"
+            "exec segshift {params.verb} {params.cells} --row results/rows/wanted --score results/.config"
+            " --heads {params.heads} --workers {resources.workers} --attempt {resources.attempt} > {log} 2>&1"

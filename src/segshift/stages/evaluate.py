@@ -6,12 +6,12 @@ is not computed again. When one target fails the others go on.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segshift import config as configuration
-from segshift import examples, grid, inference, raw_labels, scores, scoring, tracking
+from segshift import examples, finished_files, grid, inference, raw_labels, rows, scores, scoring, tracking
 from segshift import model as models
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
@@ -20,6 +20,19 @@ from segshift.measures import METRICS
 from segshift.paths import Results, locate
 from segshift.prepared import Prepared
 from segshift.settings import read_settings
+
+
+class Loaded(NamedTuple):
+    """A model that is to be scored."""
+
+    folder: Path
+    settings: dict[str, Any]
+    checkpoints: list[inference.Checkpoint]
+
+    def tell(self, text: str) -> None:
+        """Say something of it, where it is scored with others."""
+        with (self.folder / rows.LOG).open("a") as log:
+            print(text, file=log)
 
 
 def run(
@@ -53,14 +66,12 @@ def run(
     settings = read_settings(folder)
     targets = targets or _named(path, config)
     asked = asked_for(config, settings, {"metrics": metrics, "spaces": spaces, "tolerance": tolerance})
-    checkpoints = inference.load(folder, settings, results, find_device(device))
-    for one in checkpoints:
-        for name in one.content["data"]:
-            models.check_data(one.content, name, Prepared(results.data(name)).sha256)
+    model = Loaded(folder, settings, inference.load(folder, settings, results, find_device(device)))
+    _check_data(model, results)
     failed = {}
     for target in targets:
         try:
-            if _score(target, folder, settings, results, checkpoints, device, asked):
+            if _score(target, [model], results, device, asked, lambda _, text: print(text, flush=True)):
                 scores.write_seconds(folder, target, time.monotonic() - started)
         except Exception as error:  # one target's trouble must not cost the others
             failed[target] = error
@@ -75,6 +86,45 @@ def run(
     scores.write(folder / "scores.csv", rows)
     if budget := (tracking.read_record(folder) or {}).get("budget"):
         print(f"labelled patients of {settings['target']['dataset']}: {budget}", flush=True)
+
+
+def together(
+    todo: Sequence[tuple[Path, dict[str, Any]]], results: Results, config: str, device: str = "auto"
+) -> None:
+    """Score models that can be trained in a row, from one pass of their backbone, each as ``run`` does.
+
+    Only what the experiments name, is prepared and was not scored yet; each says so in its ``row.log``.
+
+    Args:
+        todo: the models' folders and settings. Finished files may lie in ``resume/ready`` still.
+        results: where data and weights are.
+        config: the configuration that says what is computed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        SegShiftError: what is wrong with any of them; targets before are scored.
+    """
+    started = time.monotonic()
+    known, asked = grid.read(config).targets, asked_for(config, todo[0][1], {})
+    places = [(finished_files.folder(folder), settings) for folder, settings in todo]
+    found = inference.load_row(places, results, find_device(device))
+    loaded = [Loaded(*one, checkpoints) for one, checkpoints in zip(todo, found, strict=True)]
+    for model in loaded:
+        _check_data(model, results)
+    targets = {name: None for model in loaded for name in known.get(model.settings["cell"], ())}
+    for target in targets:
+        named = [model for model in loaded if target in known.get(model.settings["cell"], ())]
+        if Prepared(results.data(target)).exists():
+            scored = _score(target, named, results, device, asked, Loaded.tell)
+            for model in scored:  # its share, as of the training
+                scores.write_seconds(model.folder, target, (time.monotonic() - started) / len(scored))
+            started = time.monotonic()
+
+
+def _check_data(model: Loaded, results: Results) -> None:
+    for one in model.checkpoints:
+        for name in one.content["data"]:
+            models.check_data(one.content, name, Prepared(results.data(name)).sha256)
 
 
 def _named(path: str, config: str) -> list[str]:
@@ -95,30 +145,42 @@ def asked_for(config: str, settings: dict[str, Any], options: dict[str, Any]) ->
 
 def _score(
     target: str,
-    folder: Path,
-    settings: dict[str, Any],
+    loaded: list[Loaded],
     results: Results,
-    checkpoints: list[inference.Checkpoint],
     device: str,
     asked: Asked,
-) -> bool:
-    """Score one target; False if that was done with these weights and this data, and nothing is missing."""
-    prepared = Prepared(results.data(target))
-    file = folder / "scores" / f"{target}.csv"
-    if _scored(file, checkpoints, prepared, asked):
-        print(f"{target}: was scored before", flush=True)
-        return False
-    if prepared.classes != settings["classes"]:
-        raise SegShiftError(f"{target} has the classes {prepared.classes}, the model {settings['classes']}")
-    check_patients(settings, results, target, prepared)
-    rows = []
-    for split in scores.SPLITS:
-        rows += scoring.score(checkpoints, prepared, target, split, find_device(device), asked)
-    scores.write(file, rows)
-    examples.write(file.with_suffix(".png"), rows, checkpoints[0], prepared, find_device(device))
-    for line in lines(rows, target, asked):
-        print(line, flush=True)
-    return True
+    say: Callable[[Loaded, str], None],
+) -> list[Loaded]:
+    """Score one target; returns the models that were not scored with these weights and this data before, or
+    not with all that is asked for."""
+    prepared, todo = Prepared(results.data(target)), []
+    for model in loaded:
+        if _scored(_file(model, target), model.checkpoints, prepared, asked):
+            say(model, f"{target}: was scored before")
+            continue
+        if prepared.classes != model.settings["classes"]:
+            raise SegShiftError(
+                f"{target} has the classes {prepared.classes}, the model {model.settings['classes']}"
+            )
+        check_patients(model.settings, results, target, prepared)
+        todo.append(model)
+    checkpoints = [one for model in todo for one in model.checkpoints]
+    gathered: list[list[scores.Row]] = [[] for _ in todo]
+    for split in scores.SPLITS if todo else ():
+        found = iter(scoring.score(checkpoints, prepared, target, split, find_device(device), asked))
+        for own, model in zip(gathered, todo, strict=True):
+            own += [row for _ in model.checkpoints for row in next(found)]
+    for own, model in zip(gathered, todo, strict=True):
+        file = _file(model, target)
+        scores.write(file, own)
+        examples.write(file.with_suffix(".png"), own, model.checkpoints[0], prepared, find_device(device))
+        for line in lines(own, target, asked):
+            say(model, line)
+    return todo
+
+
+def _file(model: Loaded, target: str) -> Path:
+    return model.folder / "scores" / f"{target}.csv"
 
 
 def _scored(file: Path, checkpoints: list[inference.Checkpoint], prepared: Prepared, asked: Asked) -> bool:

@@ -1,7 +1,7 @@
-"""`segshift train CELL… --row FILE`: what a workflow asks for, so that its trainings find their work done.
+"""`segshift train CELL… --row FILE`: what a workflow asks for, so that its other jobs find their work done.
 
-Of the cells, those that can share a pass are trained together; all else is left, and said: a job of its own
-trains it, alone. So nothing that goes wrong here may end a workflow's other jobs.
+Of the cells, those that can share a pass are trained together, and then scored; all else is left, and said:
+a job of its own does it, alone. So nothing that goes wrong here may end a workflow's other jobs.
 """
 
 import sys
@@ -12,11 +12,13 @@ from pathlib import Path
 
 import torch
 
-from segshift import rows
+from segshift import finished_files, rows
+from segshift import model as models
 from segshift.devices import device as find_device
 from segshift.errors import SegShiftError
 from segshift.paths import Results, locate
-from segshift.stages import train
+from segshift.settings import read_settings
+from segshift.stages import evaluate, train
 from segshift.stages.train import Todo
 from segshift.steering import journals
 
@@ -32,8 +34,9 @@ def run(
     adapt: bool = False,
     heads: int = 0,
     attempt: int = 1,
+    config: str | None = None,
 ) -> int:
-    """Train what can be trained together.
+    """Train what can be trained together, and score it.
 
     Args:
         cells: of a row.
@@ -45,6 +48,7 @@ def run(
         heads: at most so many at once; 0: all.
         attempt: how often the workflow has tried it, with this time; at the last time all is left, so that a
             row which dies again and again, for whatever reason, keeps no model from being trained.
+        config: the configuration whose experiments say what is scored; None: nothing is.
 
     Returns:
         0, also where something was left; ``train.RESUMABLE`` if a signal interrupted it.
@@ -67,6 +71,7 @@ def run(
     found = find_device(device)
     with ExitStack() as stack:
         groups: dict[str | None, list[tuple[Todo, int]]] = defaultdict(list)
+        done: list[Todo] = []
         for results, path in located:
             try:
                 one = train.claim(stack, results, path, adapt, skip=True)
@@ -82,36 +87,72 @@ def run(
                 print(f"{path}: {reason}; it is left to a job of its own", flush=True)
             elif one:
                 groups[rows.key(one.settings)].append((one, deaths))
+            elif _is_there(folder := results.run(path)):  # at an earlier attempt of the row
+                done.append(Todo(folder, read_settings(folder)))
         for group in groups.values():
             for part in rows.chunks([one for one, _ in group], _at_once([dead for _, dead in group], heads)):
-                code = _fit(part, located[0][0], found, workers) if len(part) > 1 else 0
+                failed: dict[str, str] = {}
+                code = _fit(part, located[0][0], found, workers, failed) if len(part) > 1 else 0
                 train.release()
                 if code:
                     return code
+                done += [one for one in part if one.settings["cell"] not in failed and _is_there(one.folder)]
+        if config:
+            _score(done, located[0][0], config, device, heads)
     return 0
 
 
-def _fit(part: list[Todo], results: Results, device: torch.device, workers: int) -> int:
-    """Train some together; what fails is left."""
-    failed: dict[str, str] = {}
+def _is_there(folder: Path) -> bool:
+    return (finished_files.folder(folder) / "run.json").exists()
+
+
+def _score(todo: list[Todo], results: Results, config: str, device: str, heads: int) -> None:
+    """Score finished models from one pass, at most so many at once; what goes wrong is left."""
+    train.resumable_from_now_on()  # a training noted signals, to stop at its next step
+    groups: dict[str | None, list[Todo]] = defaultdict(list)
+    for one in todo:
+        groups[rows.key(one.settings)].append(one)
+    groups.pop(None, None)
+    for group in groups.values():
+        if models.keeps_everything(group[0].settings):
+            continue  # a random backbone stands in each checkpoint
+        for part in rows.chunks(group, heads or len(group)):
+            if len(part) < 2:
+                continue
+            try:
+                evaluate.together(part, results, config, device)
+            except Exception as error:
+                if not isinstance(error, SegShiftError):
+                    traceback.print_exc(file=sys.stdout)
+                print(f"{type(error).__name__}: {error}; each is scored by a job of its own", flush=True)
+            train.release()
+
+
+def _fit(
+    part: list[Todo], results: Results, device: torch.device, workers: int, failed: dict[str, str]
+) -> int:
+    """Train some together; what fails is left, and put into ``failed`` by its cell."""
+    own: dict[str, str] = {}
     try:
-        code = train.fit(part, results, device, workers, failed)
+        code = train.fit(part, results, device, workers, own)
     except train.Apart as apart:
         print(f"{apart}; what cannot is left to a job of its own", flush=True)
         groups = [[one for one in part if one.settings["cell"] in cells] for cells in apart.groups]
-        codes = (_fit(group, results, device, workers) for group in groups if len(group) > 1)
+        codes = (_fit(group, results, device, workers, failed) for group in groups if len(group) > 1)
         return next((code for code in codes if code), 0)
     except Exception as error:
         if not isinstance(error, SegShiftError):  # a mistake of ours must be seen, though nobody waits for it
             traceback.print_exc(file=sys.stdout)
         text = f"{type(error).__name__}: {error}; each is left to a job of its own"
         print(text, flush=True)
+        failed |= dict.fromkeys((one.settings["cell"] for one in part), text)
         for one in part:
-            with (one.folder / train.LOG).open("a") as log:
+            with (one.folder / rows.LOG).open("a") as log:
                 print(text, file=log)
         return 0
-    for cell, sentence in failed.items():
+    for cell, sentence in own.items():
         print(f"{cell}: {sentence}; it is left to a job of its own", flush=True)
+    failed |= own
     return code
 
 

@@ -125,7 +125,7 @@ def _check_patients(
     """No test patient is one that the source trains on or selects by; False if that cannot be known and need
     not be."""
     source = settings["source"]["dataset"]
-    if not (results.data(source) / "manifest.json").exists():
+    if not Prepared(results.data(source)).exists():
         if not unchecked:
             raise SegShiftError(
                 f"{source} is not prepared here, so that nobody can tell whether test patients of {dataset} "

@@ -27,7 +27,6 @@ from segshift.settings import code_digest, digest, read_settings
 from segshift.slices import VolumeChunks
 
 MODEL = ("model.ckpt", "run.json")  # what makes a folder a finished model's
-LOG = "row.log"  # what a model says that is trained with others
 RESUMABLE = 75  # exit code: interrupted, its state is saved (EX_TEMPFAIL)
 
 
@@ -89,8 +88,10 @@ def release() -> None:
 
 
 def resumable_from_now_on() -> None:
-    """A signal ends the process as one that may be started again, until there is a state worth saving."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(RESUMABLE))
+    """A signal ends the process as one that may be started again, where there is no state worth saving."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: sys.exit(RESUMABLE))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def claim(stack: ExitStack, results: Results, path: str, adapt: bool, skip: bool) -> Todo | None:
@@ -174,7 +175,7 @@ def _finished(results: Results, folder: Path, settings: dict[str, Any]) -> bool:
         return False
     older = "" if content["code"] == code else " (by older code; segshift rerun makes it again)"
     together = json.loads((complete[0] / "run.json").read_text()).get("together")
-    where = f", trained with {_others(together)}: what it said is in {LOG}" if together else ""
+    where = f", trained with {_others(together)}: what it said is in {rows.LOG}" if together else ""
     print(f"{settings['cell']}: is finished{older}{where}", flush=True)
     place(folder)
     return True
@@ -267,7 +268,7 @@ def _cells(todo: list[Todo], results: Results, device: torch.device, failed: dic
     for one in todo if len(todo) > 1 else []:
         _tell(one, len(cells), broken.get(one.settings["cell"]), failed)
     for cell in cells if len(todo) > 1 else []:
-        cell.log = cell.folder / LOG
+        cell.log = cell.folder / rows.LOG
     return cells
 
 
@@ -290,7 +291,7 @@ def _tell(one: Todo, together: int, error: Exception | None, failed: dict[str, s
         print(text, flush=True)
         if not isinstance(error, SegShiftError):
             traceback.print_exception(error, file=sys.stdout)
-    with (one.folder / LOG).open("a") as log:
+    with (one.folder / rows.LOG).open("a") as log:
         print(text, file=log)
 
 
