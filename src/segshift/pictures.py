@@ -133,5 +133,5 @@ def save(picture: Image.Image, file: Path) -> None:
     """Write a PNG by rename; the same picture gives the same bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    picture.save(part, format="PNG", optimize=True)
+    picture.save(part, format="PNG")
     part.replace(file)
