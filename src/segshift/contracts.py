@@ -170,12 +170,20 @@ def set_mode(module: nn.Module, training: bool) -> None:
     """Training or evaluation mode, with frozen roots left in evaluation mode."""
 
     def visit(part: nn.Module, frozen: bool) -> None:
-        frozen = (frozen or getattr(part, "frozen", False)) and not getattr(part, "learns", False)
-        part.training = training and not frozen
+        frozen = (frozen or _marked(part, "frozen")) and not _marked(part, "learns")
+        if part.training != (
+            training and not frozen
+        ):  # it is called before each step, and seldom changes one
+            part.training = training and not frozen
         for child in part.children():
             visit(child, frozen)
 
     visit(module, False)
+
+
+def _marked(part: nn.Module, name: str) -> bool:
+    """A mark of a part or its class. PyTorch looks for what is not there among all parameters, which is slow."""
+    return vars(part).get(name, getattr(type(part), name, False))
 
 
 def is_frozen(module: nn.Module) -> bool:
@@ -186,7 +194,7 @@ def is_frozen(module: nn.Module) -> bool:
 
 
 def _follows(module: nn.Module, frozen: bool) -> bool:
-    frozen = (frozen or getattr(module, "frozen", False)) and not getattr(module, "learns", False)
+    frozen = (frozen or _marked(module, "frozen")) and not _marked(module, "learns")
     if not frozen and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
         return True
     return any(_follows(child, frozen) for child in module.children())
@@ -206,7 +214,7 @@ def trained_state(module: nn.Module, everything: bool = False) -> dict[str, Tens
     }
 
     def visit(part: nn.Module, prefix: str, frozen: bool) -> None:
-        frozen = (frozen or getattr(part, "frozen", False)) and not getattr(part, "learns", False)
+        frozen = (frozen or _marked(part, "frozen")) and not _marked(part, "learns")
         if everything or not frozen:
             for name, buffer in part.named_buffers(recurse=False):
                 if name not in part._non_persistent_buffers_set:
