@@ -182,7 +182,7 @@ def set_mode(module: nn.Module, training: bool) -> None:
 
 
 def _marked(part: nn.Module, name: str) -> bool:
-    """A mark of a part or its class. PyTorch looks for what is not there among all parameters, which is slow."""
+    """A mark of a part or its class; ``getattr`` would look for a missing one among all parameters."""
     return vars(part).get(name, getattr(type(part), name, False))
 
 
