@@ -178,14 +178,14 @@ def compare() -> None:
 
 
 def loaders(folder: Path) -> None:
-    """Both loaders without workers and with two."""
+    """Both loaders without workers, with one, which has a core of its own on two, and with two."""
     counts = {"train": 2, "validation": 0, "test": 0}
     data = synthetic.prepared(folder, counts, SLICES // 2, SIZE, CLASSES)
     patients = [volume.patient for volume in data.volumes("train")]
     one_coin = RECIPE | {"structural": RECIPE["structural"] | {"separate": False}}
     recipes = {"ours": RECIPE, "ours, one coin (default)": one_coin}
     own = {way: TrainingSlices(data, patients, patients, recipe, 0) for way, recipe in recipes.items()}
-    for workers in (0, 2):
+    for workers in (0, 1, 2):
         other = DataLoader(Original(own["ours"]), batch_size=BATCH, num_workers=workers)
         ways = {"original": loader_rates.Way(other, lambda batch: batch, TURN["original"])}
         for way, slices in own.items():
