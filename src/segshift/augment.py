@@ -170,15 +170,17 @@ def move(
         out: tensors to be filled; new ones where there are none.
     """
     out = out or (torch.empty_like(images, dtype=torch.float32), torch.empty_like(labels))
+    slices = list(zip(images, labels, strict=True))
     moved = [place for place, one in enumerate(drawn) if "shift" in one or "elastic" in one]
     if moved:
         # Whole slices are chosen by `index_select`: indexing goes by single numbers.
         at = torch.tensor(moved, device=images.device)
         pair = images.index_select(0, at).float(), labels.index_select(0, at)
-        warped = _warp(*pair, [drawn[one] for one in moved])
-    for place in range(len(drawn)):
-        for to, new, old in zip(out, warped if moved else out, (images, labels), strict=True):
-            to[place] = new[moved.index(place)] if place in moved else old[place]
+        warped = zip(*_warp(*pair, [drawn[one] for one in moved]), strict=True)
+        for place, one in zip(moved, warped, strict=True):
+            slices[place] = one
+    for place, (image, label) in enumerate(slices):
+        out[0][place], out[1][place] = image, label
     return out
 
 

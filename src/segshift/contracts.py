@@ -171,10 +171,9 @@ def set_mode(module: nn.Module, training: bool) -> None:
 
     def visit(part: nn.Module, frozen: bool) -> None:
         frozen = (frozen or _marked(part, "frozen")) and not _marked(part, "learns")
-        if part.training != (
-            training and not frozen
-        ):  # it is called before each step, and seldom changes one
-            part.training = training and not frozen
+        mode = training and not frozen
+        if part.training != mode:  # asked before each step, and seldom another
+            part.training = mode
         for child in part.children():
             visit(child, frozen)
 
